@@ -1,1 +1,4 @@
-//! The daemon.
+//! `dunlind`: owns persistent terminal sessions inside sandboxes.
+
+pub mod launch;
+pub mod sys;
