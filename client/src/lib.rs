@@ -1,1 +1,4 @@
 //! The client.
+
+pub mod config;
+pub mod model;
