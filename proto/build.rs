@@ -3,7 +3,14 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-const FILES: [&str; 1] = ["dunlin/v1/sessions.proto"];
+const FILES: [&str; 6] = [
+    "dunlin/v1/common.proto",
+    "dunlin/v1/sessions.proto",
+    "dunlin/v1/sandboxes.proto",
+    "dunlin/v1/workspace.proto",
+    "dunlin/v1/profiles.proto",
+    "dunlin/v1/daemon.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=dunlin/v1");
