@@ -1,4 +1,5 @@
 //! `dunlind`: owns persistent terminal sessions inside sandboxes.
 
 pub mod launch;
+pub mod sandbox;
 pub mod sys;

@@ -1,0 +1,67 @@
+//! The parent half of the sandbox: from what is wanted and what this machine can do to a plan for the launcher.
+//!
+//! Refuses by default: a policy is either in force as a whole, or each thing that it lost is in its list of
+//! weakenings. [`policy`], [`plan`] and [`environment`] are functions on values; [`probe`], [`view`] and [`cgroup`]
+//! touch the machine. Enforces nothing itself: that is the child half, `launch`.
+
+pub mod establish;
+pub mod plan;
+pub mod policy;
+pub mod probe;
+pub mod remedy;
+
+pub use establish::{Established, LaunchFailure, LaunchPort, establish};
+pub use policy::{Caller, Policy, SandboxKey, Want, Weakening};
+pub use probe::Machine;
+
+use std::path::PathBuf;
+
+use crate::launch::plan::Layer;
+
+/// Why there is no sandbox. Every message ends with the next step.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The directory cannot be a workspace.
+    #[error("{} cannot be the workspace: {why}", path.display())]
+    Workspace {
+        /// The directory asked for.
+        path: PathBuf,
+        /// The reason and the next step.
+        why: String,
+    },
+    /// The policy needs something this machine cannot enforce.
+    #[error("{what} cannot be enforced here: {why}; {remedy}, or accept less with `--isolation best-effort`")]
+    Unenforceable {
+        /// The layer that is missing.
+        layer: Layer,
+        /// What would be lost.
+        what: String,
+        /// What is known about the cause.
+        why: String,
+        /// The command or setting that mends it.
+        remedy: String,
+    },
+    /// Nothing makes up for this layer, whatever the isolation.
+    #[error("{what} failed: {why}; {remedy}")]
+    Launch {
+        /// Where the launch ended.
+        layer: Layer,
+        /// What was attempted.
+        what: String,
+        /// The kernel's answer.
+        why: String,
+        /// The next step.
+        remedy: String,
+    },
+    /// The files that the plan is about could not be looked at.
+    #[error("cannot read {}: {source}", path.display())]
+    View {
+        /// What was looked at.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// The process that launches sandboxes did not answer.
+    #[error("the keeper cannot launch a sandbox: {0}; see `dunlin daemon logs`")]
+    Keeper(String),
+}
