@@ -1,4 +1,6 @@
 //! The client.
 
+pub mod agent;
 pub mod config;
 pub mod model;
+pub mod tools;

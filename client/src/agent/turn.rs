@@ -1,0 +1,257 @@
+//! One turn: from a person's message to the answer, as a state machine. What happened goes in, what to do comes out.
+//!
+//! Pure: no clock, no network, no tool. Its invariant: when a turn has ended, every call that was recorded has
+//! exactly one recorded output, whatever happened and in whatever order. It does not know what tools do.
+
+use serde_json::{Value, json};
+
+use crate::model::{Call, Response, Status, calls, output_item};
+
+/// What a turn may use up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests to the model.
+    pub max_steps: u32,
+    /// The context is compacted before a request when it has grown to this many tokens.
+    pub compact_at_tokens: Option<u64>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Happened {
+    /// The person said something: the items that carry it.
+    Asked(Vec<Value>),
+    /// A response came in, whole.
+    Answered(Box<Response>),
+    /// No response came, and none will.
+    Unanswered(String),
+    /// A call is through. `result` is its result object, or {"error"}.
+    Returned { call_id: String, result: Value, failed: bool },
+    /// The conversation was replaced by a shorter one.
+    Compacted,
+    /// The person ended the turn, this many seconds after it began.
+    Interrupted { seconds: u64 },
+}
+
+/// What to do, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Append to the conversation, verbatim.
+    Record(Vec<Value>),
+    /// Send the conversation to the model.
+    Request,
+    /// Replace the conversation by a shorter one.
+    Compact,
+    /// Run a tool. Several may run at once.
+    Run(Call),
+    /// The turn is over; whatever still runs for it is of no more interest.
+    End(Ended),
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The model said its last word; empty when it said none.
+    Answered { text: String },
+    /// The server cut the response short: `max_output_tokens`, `content_filter` …
+    Incomplete { reason: String, text: String },
+    /// The server gave up on the response.
+    Failed { message: String },
+    /// The server cancelled the response.
+    Cancelled,
+    /// A status that this program does not know.
+    UnknownStatus(String),
+    /// No response came.
+    Unanswered { message: String },
+    /// `max_steps` requests were made and the model wanted to go on.
+    StepLimit { steps: u32 },
+    /// The person ended it.
+    Interrupted,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum State {
+    Idle,
+    /// The model is thinking.
+    Waiting,
+    Compacting,
+    /// Tools are running for these calls.
+    Running(Vec<Call>),
+    Ended,
+}
+
+#[derive(Debug)]
+pub struct Turn {
+    limits: Limits,
+    state: State,
+    steps: u32,
+    context_tokens: u64,
+    /// Calls that are answered, with their answers: a server that repeats one gets the same answer again.
+    answered: Vec<(Call, Value, bool)>,
+}
+
+impl Turn {
+    /// `context_tokens`: the size of the conversation so far, as last counted.
+    pub fn new(limits: Limits, context_tokens: u64) -> Turn {
+        Turn { limits, state: State::Idle, steps: 0, context_tokens, answered: Vec::new() }
+    }
+
+    pub fn step(&mut self, happened: Happened) -> Vec<Effect> {
+        match (&mut self.state, happened) {
+            (State::Idle, Happened::Asked(items)) => {
+                let mut effects = vec![Effect::Record(items)];
+                effects.extend(self.request());
+                effects
+            }
+            (State::Waiting, Happened::Answered(response)) => self.answered(*response),
+            (State::Compacting, Happened::Compacted) => {
+                self.context_tokens = 0;
+                self.request()
+            }
+            (State::Waiting | State::Compacting, Happened::Unanswered(message)) => {
+                self.end(Ended::Unanswered { message })
+            }
+            (State::Running(_), Happened::Returned { call_id, result, failed }) => {
+                self.returned(&call_id, result, failed)
+            }
+            (State::Ended, _) => Vec::new(),
+            (_, Happened::Interrupted { seconds }) => self.interrupted(seconds),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The next request, or what stands before it.
+    fn request(&mut self) -> Vec<Effect> {
+        if self.steps >= self.limits.max_steps {
+            return self.end(Ended::StepLimit { steps: self.steps });
+        }
+        if self.limits.compact_at_tokens.is_some_and(|limit| self.context_tokens >= limit) {
+            self.state = State::Compacting;
+            return vec![Effect::Compact];
+        }
+        self.steps += 1;
+        self.state = State::Waiting;
+        vec![Effect::Request]
+    }
+
+    fn answered(&mut self, response: Response) -> Vec<Effect> {
+        if let Some(tokens) = response.usage.and_then(|usage| usage.total_tokens) {
+            self.context_tokens = tokens;
+        }
+        let text = response.text();
+        match &response.status {
+            Status::Completed => self.completed(response),
+            Status::Incomplete => {
+                let reason = response.incomplete_reason.clone().unwrap_or_else(|| "no reason given".into());
+                // Only what was said is kept: its calls must not run, and reasoning without what it led to is refused.
+                let said = response.items.into_iter().filter(|item| item["type"] == "message").collect();
+                let mut effects = vec![Effect::Record(said)];
+                effects.extend(self.end(Ended::Incomplete { reason, text }));
+                effects
+            }
+            Status::Failed => {
+                let error = response.error.unwrap_or_default();
+                let message = error.message.or(error.code).unwrap_or_else(|| "no reason given".into());
+                self.end(Ended::Failed { message })
+            }
+            Status::Cancelled => self.end(Ended::Cancelled),
+            Status::Other(status) => {
+                let status = status.clone();
+                self.end(Ended::UnknownStatus(status))
+            }
+        }
+    }
+
+    fn completed(&mut self, response: Response) -> Vec<Effect> {
+        let (calls, text) = (calls(&response), response.text());
+        let mut items = each_call_once(response.items);
+        if calls.is_empty() {
+            if !text.is_empty() && items.iter().all(|item| item["type"] != "message") {
+                items.push(assistant_message(&text));
+            }
+            let mut effects = vec![Effect::Record(items)];
+            effects.extend(self.end(Ended::Answered { text }));
+            return effects;
+        }
+        let mut effects = vec![Effect::Record(items)];
+        let mut open = Vec::new();
+        for call in calls {
+            match self.answered.iter().find(|(answered, ..)| *answered == call) {
+                Some((_, result, failed)) => {
+                    effects.push(Effect::Record(vec![output_item(&call, result, *failed)]))
+                }
+                None => {
+                    effects.push(Effect::Run(call.clone()));
+                    open.push(call);
+                }
+            }
+        }
+        if open.is_empty() {
+            effects.extend(self.request());
+        } else {
+            self.state = State::Running(open);
+        }
+        effects
+    }
+
+    fn returned(&mut self, call_id: &str, result: Value, failed: bool) -> Vec<Effect> {
+        let State::Running(open) = &mut self.state else { return Vec::new() };
+        let Some(index) = open.iter().position(|call| call.call_id() == call_id) else { return Vec::new() };
+        let call = open.remove(index);
+        let last = open.is_empty();
+        let mut effects = vec![Effect::Record(vec![output_item(&call, &result, failed)])];
+        self.answered.push((call, result, failed));
+        if last {
+            effects.extend(self.request());
+        }
+        effects
+    }
+
+    fn interrupted(&mut self, seconds: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let State::Running(open) = &self.state {
+            let result =
+                json!({"error": format!("aborted by the user after {seconds} s; what was started runs on")});
+            effects.push(Effect::Record(open.iter().map(|call| output_item(call, &result, true)).collect()));
+        }
+        effects.extend(self.end(Ended::Interrupted));
+        effects
+    }
+
+    fn end(&mut self, ended: Ended) -> Vec<Effect> {
+        self.state = State::Ended;
+        vec![Effect::End(ended)]
+    }
+}
+
+/// Drops the second and later items that make the same call: one call, one output.
+fn each_call_once(items: Vec<Value>) -> Vec<Value> {
+    let mut seen: Vec<String> = Vec::new();
+    let mut kept = Vec::new();
+    for item in items {
+        if let Some(call_id) = call_id(&item) {
+            if seen.iter().any(|known| known == call_id) {
+                continue;
+            }
+            seen.push(call_id.to_owned());
+        }
+        kept.push(item);
+    }
+    kept
+}
+
+/// The id that an output must repeat, when `item` is a call.
+pub(super) fn call_id(item: &Value) -> Option<&str> {
+    const CALLS: [&str; 4] = ["function_call", "custom_tool_call", "apply_patch_call", "shell_call"];
+    let is_call = item["type"].as_str().is_some_and(|kind| CALLS.contains(&kind));
+    let id = |key: &str| item[key].as_str().filter(|id| !id.is_empty());
+    if is_call { id("call_id").or(id("id")) } else { None }
+}
+
+/// What a server said outside of its items.
+fn assistant_message(text: &str) -> Value {
+    json!({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]})
+}
+
+#[cfg(test)]
+mod tests;
