@@ -4,15 +4,23 @@
 //! a later request repeats them whole; typed views exist only for what is acted on. Nothing here runs a tool,
 //! keeps a conversation or prints.
 
+mod calls;
 mod client;
 mod error;
+mod key;
+pub mod loopback;
 mod request;
 mod responses;
+pub mod retry;
+pub mod sse;
+pub mod stream;
+mod transport;
 
+pub use calls::{Call, calls, output_item};
 pub use client::Client;
-pub use error::ModelError;
+pub use error::{HttpError, ModelError};
 pub use request::{Request, ToolChoice};
-pub use responses::{ApiError, Call, Response, Status, Usage, calls, output_item};
+pub use responses::{ApiError, Response, Status, Usage};
 
 use std::time::Duration;
 
