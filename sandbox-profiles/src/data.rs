@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::path::{Anchor, ProfilePath};
 
@@ -16,10 +16,10 @@ use crate::path::{Anchor, ProfilePath};
 pub struct Toolchain {
     pub name: String,
     /// Readable as they are on the host.
-    #[serde(default, deserialize_with = "paths")]
+    #[serde(default)]
     pub read: Vec<ProfilePath>,
     /// Caches that the tool writes to: readable, and writable through an overlay.
-    #[serde(default, deserialize_with = "paths")]
+    #[serde(default)]
     pub cache: Vec<ProfilePath>,
     #[serde(default)]
     pub moved_by: Vec<MovedBy>,
@@ -30,7 +30,6 @@ pub struct Toolchain {
 #[serde(deny_unknown_fields)]
 pub struct Secret {
     pub name: String,
-    #[serde(deserialize_with = "paths")]
     pub hide: Vec<ProfilePath>,
     #[serde(default)]
     pub moved_by: Vec<MovedBy>,
@@ -41,7 +40,6 @@ pub struct Secret {
 #[serde(deny_unknown_fields)]
 pub struct MovedBy {
     pub variable: String,
-    #[serde(deserialize_with = "path")]
     pub directory: ProfilePath,
 }
 
@@ -128,13 +126,4 @@ fn place(
         moved.unwrap_or_else(|| path.place(home, home))
     };
     paths.iter().map(place_one).collect()
-}
-
-fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ProfilePath, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-}
-
-fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ProfilePath>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
 }

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-/// `LANG`, or `LC_*` (every name that begins with `LC_`).
+/// `LANG`, `LC_*` (every name that begins with `LC_`), or `*` (every name; only without a sandbox).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EnvPattern {
     /// The name, or what comes before the `*`.
@@ -69,6 +69,10 @@ impl RefusedVariable {
 }
 
 impl EnvPattern {
+    pub(crate) fn is_everything(&self) -> bool {
+        self.prefix && self.stem.is_empty()
+    }
+
     /// Whether the caller's variable `name` passes.
     pub fn passes(&self, name: &str) -> bool {
         let named = if self.prefix { name.starts_with(&self.stem) } else { name == self.stem };
@@ -84,6 +88,9 @@ impl FromStr for EnvPattern {
             Some(stem) => (stem, true),
             None => (text, false),
         };
+        if prefix && stem.is_empty() {
+            return Ok(Self { stem: String::new(), prefix });
+        }
         if prefix && !stem.ends_with('_') {
             return Err(format!("{text:?}: a wildcard follows a prefix that ends in `_`, such as `LC_*`"));
         }

@@ -1,10 +1,12 @@
 //! Owns `Profile`: what a profile says once its chain is flattened and its defaults are filled in.
 //!
 //! Invariant: every value is typed and present, lists hold no entry twice, and no two values contradict each
-//! other (`inherit.rs` and `widen.rs`, the only makers, see to it). Does not say what a machine can enforce.
+//! other (`validate.rs` and `inherit.rs` see to it). Does not say what a machine can enforce.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::environment::EnvPattern;
 use crate::host::HostPattern;
@@ -31,7 +33,8 @@ pub struct Profile {
 }
 
 /// What happens where this machine cannot enforce something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Isolation {
     /// Refuse.
     Strict,
@@ -41,8 +44,9 @@ pub enum Isolation {
     None,
 }
 
-/// What of the file system is visible. `hide` wins over `protect`, `protect` over `write`, `overlay` and
-/// `write` over `read`; within that order the most specific path counts.
+/// What of the file system is visible. The most specific path counts, and for one path the order is `hide`,
+/// `protect`, `write`, `overlay`, `read`. Nothing below a `hide` is visible again, nothing below a `protect`
+/// writable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fs {
     pub workspace: Access,
@@ -59,13 +63,15 @@ pub struct Fs {
     pub overlay: Vec<PathEntry>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Access {
     Read,
     Write,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Home {
     /// An empty HOME of the sandbox's own, with what the lists add to it.
     Private,
@@ -80,7 +86,8 @@ pub struct Git {
     pub config: Guard,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Guard {
     Protect,
     Allow,
@@ -95,7 +102,8 @@ pub struct Net {
     pub ports: Vec<u16>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum NetMode {
     /// A loopback of its own and nothing else.
     None,
@@ -120,7 +128,8 @@ pub struct Dev {
     pub gpu: Vec<Gpu>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Gpu {
     Nvidia,
     Dri,

@@ -44,6 +44,8 @@ pub trait Amount: Copy + PartialEq {
     fn from_integer(number: u64) -> Result<Self, String>;
 
     fn print(self) -> String;
+
+    fn is_zero(self) -> bool;
 }
 
 impl Amount for u64 {
@@ -59,6 +61,10 @@ impl Amount for u64 {
 
     fn print(self) -> String {
         self.to_string()
+    }
+
+    fn is_zero(self) -> bool {
+        self == 0
     }
 }
 
@@ -77,6 +83,10 @@ impl Amount for Bytes {
         let (unit, factor) = largest_exact(self.0, BINARY_SIZES);
         format!("{}{unit}", self.0 / factor)
     }
+
+    fn is_zero(self) -> bool {
+        self.0 == 0
+    }
 }
 
 impl Amount for BytesPerSecond {
@@ -93,6 +103,10 @@ impl Amount for BytesPerSecond {
 
     fn print(self) -> String {
         format!("{}/s", Bytes(self.0).print())
+    }
+
+    fn is_zero(self) -> bool {
+        self.0 == 0
     }
 }
 
@@ -111,6 +125,10 @@ impl Amount for Duration {
         let ms = u64::try_from(self.as_millis()).unwrap_or(u64::MAX);
         let (unit, factor) = largest_exact(ms, TIMES_MS);
         format!("{}{unit}", ms / factor)
+    }
+
+    fn is_zero(self) -> bool {
+        Duration::is_zero(&self)
     }
 }
 

@@ -1,0 +1,64 @@
+//! Owns the way back: a resolved profile as the TOML that would give it.
+//!
+//! Invariant: what it prints parses to the profile it was made from, whatever the chain was. Shows values as
+//! profiles write them; what they come to on a machine is the daemon's to say.
+
+use crate::resolved::{Isolation, Profile};
+use crate::schema::{
+    Port, Written, WrittenDev, WrittenEnv, WrittenFs, WrittenGit, WrittenLimits, WrittenNet,
+};
+
+impl Profile {
+    /// A file with every key, which extends nothing (but `unconfined`, if the profile runs without a sandbox: only
+    /// that one may say so). Variables named by `--env K` are no part of a file and stand in a comment.
+    pub fn to_toml(&self) -> String {
+        let mut written = Written::from(self);
+        written.extends = (self.isolation == Isolation::None).then(|| "unconfined".to_string());
+        let body =
+            toml::to_string_pretty(&written).expect("a profile has only strings, numbers, lists, tables");
+        if self.env.named.is_empty() {
+            return body;
+        }
+        format!("# passed on by --env for this call: {}\n{body}", self.env.named.join(", "))
+    }
+}
+
+impl From<&Profile> for Written {
+    fn from(profile: &Profile) -> Self {
+        let (fs, net, limits) = (&profile.fs, &profile.net, &profile.limits);
+        Written {
+            description: (!profile.description.is_empty()).then(|| profile.description.clone()),
+            extends: None,
+            isolation: Some(profile.isolation),
+            ptrace: Some(profile.ptrace),
+            userns: Some(profile.userns),
+            fs: WrittenFs {
+                workspace: Some(fs.workspace),
+                home: Some(fs.home),
+                tmp_size: Some(fs.tmp_size),
+                read: fs.read.clone(),
+                write: fs.write.clone(),
+                hide: fs.hide.clone(),
+                protect: fs.protect.clone(),
+                overlay: fs.overlay.clone(),
+            },
+            git: WrittenGit { hooks: Some(profile.git.hooks), config: Some(profile.git.config) },
+            net: WrittenNet {
+                mode: Some(net.mode),
+                hosts: net.hosts.clone(),
+                ports: net.ports.iter().copied().map(Port).collect(),
+            },
+            env: WrittenEnv { allow: profile.env.allow.clone(), set: profile.env.set.clone() },
+            dev: WrittenDev { gpu: profile.dev.gpu.clone() },
+            limits: WrittenLimits {
+                processes: Some(limits.processes),
+                open_files: Some(limits.open_files),
+                file_size: Some(limits.file_size),
+                memory: Some(limits.memory),
+                wall_clock: Some(limits.wall_clock),
+                idle: Some(limits.idle),
+                output_rate: Some(limits.output_rate),
+            },
+        }
+    }
+}
