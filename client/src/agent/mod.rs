@@ -3,5 +3,10 @@
 //! `turn` decides, `driver` does, `transcript` remembers; `repl`, `headless` and `demo` show. Nothing here speaks HTTP
 //! or gRPC itself.
 
+pub mod approval;
+pub mod calls;
+pub mod compact;
+pub mod news;
 pub mod prompt;
+pub mod transcript;
 pub mod turn;

@@ -4,5 +4,7 @@
 //! conversation or prints.
 
 pub mod arguments;
+pub mod host;
 pub mod plan;
+pub mod result;
 pub mod schema;

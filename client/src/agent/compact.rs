@@ -1,0 +1,120 @@
+//! Makes a conversation shorter when it nears the model's limit: a summary that the model writes itself, and the last
+//! exchanges as they were.
+//!
+//! Pure. A call and its output are never torn apart, nor is reasoning from the item that it led to.
+
+use serde_json::{Value, json};
+
+use super::turn::call_id;
+use crate::tools::plan::Plan;
+
+/// How many bytes of the last items stay as they are.
+const KEPT_BYTES: usize = 24 * 1024;
+
+const REQUEST: &str = "\
+This conversation is about to be replaced by your summary of it. Write that summary now, for yourself: what the person \
+asked for, in their words where it matters; what you found out (paths, names, causes, commands that work); what you \
+changed and how it was checked; decisions and why; what is left to do, and the very next step. Be exact and complete, \
+leave out what no longer matters, and call no tool.";
+
+/// The message that asks for the summary.
+pub fn request() -> Value {
+    user_message(&[REQUEST])
+}
+
+/// The conversation that replaces `items`.
+pub fn compacted(items: &[Value], summary: &str, plan: &Plan) -> Vec<Value> {
+    let mut text =
+        format!("<summary note=\"of the conversation before this point\">\n{}\n</summary>", summary.trim());
+    if !plan.plan.is_empty() {
+        text.push_str("\n<plan>\n");
+        for step in &plan.plan {
+            text.push_str(&format!("- [{}] {}\n", step.status, step.step));
+        }
+        text.push_str("</plan>");
+    }
+    let mut shorter = vec![user_message(&[&text])];
+    shorter.extend_from_slice(&items[tail_start(items)..]);
+    shorter
+}
+
+/// A message of the person, or in their place; one text part each.
+pub fn user_message(texts: &[&str]) -> Value {
+    let content: Vec<Value> = texts.iter().map(|text| json!({"type": "input_text", "text": text})).collect();
+    json!({"type": "message", "role": "user", "content": content})
+}
+
+/// Where the longest tail begins that fits and can stand alone.
+fn tail_start(items: &[Value]) -> usize {
+    let (mut start, mut bytes) = (items.len(), 0);
+    for index in (0..items.len()).rev() {
+        bytes += items[index].to_string().len();
+        if bytes > KEPT_BYTES {
+            break;
+        }
+        if stands_alone(&items[index..]) && !follows_reasoning(items, index) {
+            start = index;
+        }
+    }
+    start
+}
+
+/// Every output in `items` answers a call in `items`.
+fn stands_alone(items: &[Value]) -> bool {
+    let calls: Vec<&str> = items.iter().filter_map(call_id).collect();
+    items
+        .iter()
+        .filter(|item| is_output(item))
+        .all(|output| output["call_id"].as_str().is_some_and(|id| calls.contains(&id)))
+}
+
+fn is_output(item: &Value) -> bool {
+    item["type"].as_str().is_some_and(|kind| kind.ends_with("_call_output"))
+}
+
+/// The item before `index` is reasoning, whose result must not stand without it.
+fn follows_reasoning(items: &[Value], index: usize) -> bool {
+    index.checked_sub(1).is_some_and(|before| items[before]["type"] == "reasoning")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::plan::Step;
+
+    fn call(id: &str) -> Value {
+        json!({"type": "function_call", "call_id": id})
+    }
+
+    fn output(id: &str, bytes: usize) -> Value {
+        json!({"type": "function_call_output", "call_id": id, "output": "x".repeat(bytes)})
+    }
+
+    #[test]
+    fn the_tail_never_tears_a_call_from_its_output_nor_reasoning_from_what_it_led_to() {
+        let reasoning = json!({"type": "reasoning"});
+        let big = KEPT_BYTES;
+        let check =
+            |items: &[Value], expected: usize| assert_eq!(tail_start(items), expected, "{}", items.len());
+        check(&[], 0);
+        check(&[user_message(&["hi"]), call("a"), output("a", 10)], 0);
+        check(&[user_message(&["hi"]), call("a"), output("a", big), user_message(&["more"])], 3);
+        check(&[call("a"), output("a", big)], 2);
+        check(&[call("b"), call("a"), output("b", big - 500), output("a", 600)], 4);
+        check(&[output("a", big), reasoning.clone(), call("b"), output("b", 1)], 1);
+        check(&[output("a", big - 150), reasoning, call("b"), output("b", 1)], 1);
+    }
+
+    #[test]
+    fn summary_and_plan_stand_before_the_tail() {
+        let step = Step { step: "mend it".into(), status: "in_progress".into() };
+        let plan = Plan { plan: vec![step], explanation: None };
+        let items = compacted(&[user_message(&["last"])], " what was \n", &plan);
+        let text = items[0]["content"][0]["text"].as_str().unwrap();
+        assert!(
+            text.contains(">\nwhat was\n</summary>") && text.contains("- [in_progress] mend it\n"),
+            "{text}"
+        );
+        assert_eq!(items[1..], [user_message(&["last"])]);
+    }
+}

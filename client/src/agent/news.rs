@@ -1,0 +1,140 @@
+//! What the model does not know yet about its sessions: which are open, which ended, which wait for input since it
+//! last looked. With it a model need not poll.
+//!
+//! Pure: it compares what the model has seen with a list of sessions.
+
+use std::collections::HashMap;
+
+use crate::tools::result::{ExecResult, SessionView};
+
+/// What the model last saw of each session.
+#[derive(Debug, Default)]
+pub struct News {
+    seen: HashMap<String, Seen>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Running,
+    Waiting,
+    Ended,
+}
+
+impl News {
+    /// The model was shown the result of a call.
+    pub fn saw_result(&mut self, result: &ExecResult) {
+        let seen = match (result.running, result.reason) {
+            (false, _) => Seen::Ended,
+            (true, "waiting_for_input" | "maybe_input") => Seen::Waiting,
+            (true, _) => Seen::Running,
+        };
+        self.seen.insert(result.session_id.clone(), seen);
+    }
+
+    /// The model was shown these sessions.
+    pub fn saw(&mut self, sessions: &[SessionView]) {
+        for session in sessions {
+            self.seen.insert(session.session_id.clone(), Seen::of(session));
+        }
+    }
+
+    /// The model has forgotten what it saw: its context was cut.
+    pub fn forget(&mut self) {
+        self.seen.clear();
+    }
+
+    /// A note on what changed, which counts as seen from now on. Of the sessions that the model never saw, only those
+    /// of `actor` that still run are told.
+    pub fn since_last_look(&mut self, sessions: &[SessionView], actor: &str) -> Option<String> {
+        let mut lines = Vec::new();
+        for session in sessions {
+            let now = Seen::of(session);
+            let tell = match self.seen.get(&session.session_id) {
+                Some(before) => *before != now && now != Seen::Running,
+                None => session.actor == actor && now != Seen::Ended,
+            };
+            if tell {
+                lines.push(line(session, now));
+            }
+            if tell || self.seen.contains_key(&session.session_id) {
+                self.seen.insert(session.session_id.clone(), now);
+            }
+        }
+        if lines.is_empty() {
+            return None;
+        }
+        Some(format!("<sessions note=\"since you last looked\">\n{}\n</sessions>", lines.join("\n")))
+    }
+}
+
+impl Seen {
+    fn of(session: &SessionView) -> Seen {
+        match session.state {
+            "waiting" => Seen::Waiting,
+            "exited" | "lost" => Seen::Ended,
+            _ => Seen::Running,
+        }
+    }
+}
+
+fn line(session: &SessionView, now: Seen) -> String {
+    let state = match (now, session.exit_code) {
+        (Seen::Running, _) => "runs".to_owned(),
+        (Seen::Waiting, _) => "waits for input".to_owned(),
+        (Seen::Ended, Some(code)) => format!("ended with exit code {code}"),
+        (Seen::Ended, None) => "is lost; its exit code is not known".to_owned(),
+    };
+    let name = if session.name.is_empty() { String::new() } else { format!(" \"{}\"", session.name) };
+    format!("- {}{name} ({}) {state}", session.session_id, session.command.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(id: &str, state: &'static str, exit_code: Option<i32>) -> SessionView {
+        let command = vec!["make".to_owned()];
+        SessionView {
+            session_id: id.into(),
+            state,
+            exit_code,
+            command,
+            actor: "me".into(),
+            ..Default::default()
+        }
+    }
+
+    fn tell(news: &mut News, sessions: &[SessionView]) -> String {
+        let note = news.since_last_look(sessions, "me").unwrap_or_default();
+        note.lines().filter(|line| line.starts_with("- ")).collect::<Vec<_>>().join("|")
+    }
+
+    #[test]
+    fn a_change_is_told_once() {
+        let mut news = News::default();
+        news.saw(&[session("a", "running", None)]);
+        assert_eq!(tell(&mut news, &[session("a", "running", None)]), "");
+        assert_eq!(tell(&mut news, &[session("a", "waiting", None)]), "- a (make) waits for input");
+        assert_eq!(tell(&mut news, &[session("a", "waiting", None)]), "");
+        assert_eq!(tell(&mut news, &[session("a", "running", None)]), "", "going on is nothing to act on");
+        assert_eq!(tell(&mut news, &[session("a", "exited", Some(2))]), "- a (make) ended with exit code 2");
+        assert_eq!(tell(&mut news, &[session("a", "exited", Some(2))]), "");
+    }
+
+    #[test]
+    fn an_end_that_the_model_saw_itself_is_no_news() {
+        let mut news = News::default();
+        news.saw_result(&ExecResult { session_id: "a".into(), reason: "exited", ..ExecResult::default() });
+        assert_eq!(tell(&mut news, &[session("a", "exited", Some(0))]), "");
+    }
+
+    #[test]
+    fn of_unknown_sessions_only_its_own_live_ones_are_told() {
+        let mut news = News::default();
+        let others = SessionView { actor: "somebody".into(), ..session("c", "running", None) };
+        let sessions = [session("a", "running", None), session("b", "exited", Some(0)), others];
+        assert_eq!(tell(&mut news, &sessions), "- a (make) runs");
+        news.forget();
+        assert_eq!(tell(&mut news, &sessions), "- a (make) runs", "told again after the context was cut");
+    }
+}

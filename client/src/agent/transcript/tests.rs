@@ -1,0 +1,122 @@
+use serde_json::json;
+
+use super::*;
+use crate::agent::compact::user_message;
+use crate::tools::plan::Step;
+
+fn store() -> (tempfile::TempDir, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::new(directory.path().join("conversations"));
+    (directory, store)
+}
+
+fn beginning(workspace: &str) -> Beginning {
+    Beginning { workspace: workspace.into(), model: "m".into(), ..Beginning::default() }
+}
+
+fn file_of(store: &Store, id: &str) -> PathBuf {
+    store.path(id)
+}
+
+#[test]
+fn what_was_said_is_there_when_resumed() {
+    let (_directory, store) = store();
+    let plan = Plan { plan: vec![Step { step: "x".into(), status: "done".into() }], explanation: None };
+    let mut conversation = store.begin(beginning("/w")).unwrap();
+    let id = conversation.id().to_owned();
+    conversation.append(vec![user_message(&["hello"]), json!({"odd": [1, null], "é": 0.5})]).unwrap();
+    conversation.set_plan(plan.clone()).unwrap();
+    let items = conversation.items().to_vec();
+    let began = conversation.beginning().clone();
+    drop(conversation);
+    let resumed = store.resume(&id[..10]).unwrap();
+    assert_eq!(resumed.items(), items);
+    assert_eq!(resumed.plan(), &plan);
+    assert_eq!(resumed.beginning(), &began);
+}
+
+#[test]
+fn a_torn_last_line_is_dropped_wherever_it_is_torn() {
+    let (_directory, store) = store();
+    let mut conversation = store.begin(beginning("/w")).unwrap();
+    let path = file_of(&store, conversation.id());
+    let id = conversation.id().to_owned();
+    conversation.append(vec![json!("first")]).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    conversation.append(vec![json!("zweite é Zeile")]).unwrap();
+    drop(conversation);
+    let longer = std::fs::read(&path).unwrap();
+    for length in whole.len()..longer.len() {
+        std::fs::write(&path, &longer[..length]).unwrap();
+        let mut resumed = store.resume(&id).unwrap();
+        assert_eq!(resumed.items(), [json!("first")], "torn at {length}");
+        resumed.append(vec![json!("next")]).unwrap();
+        drop(resumed);
+        assert_eq!(store.resume(&id).unwrap().items(), [json!("first"), json!("next")]);
+    }
+}
+
+#[test]
+fn a_call_that_a_crash_left_open_is_answered_on_resume() {
+    let (_directory, store) = store();
+    let mut conversation = store.begin(beginning("/w")).unwrap();
+    let id = conversation.id().to_owned();
+    let call = |id: &str| json!({"type": "function_call", "call_id": id, "name": "x", "arguments": ""});
+    let output = json!({"type": "function_call_output", "call_id": "a", "output": "1"});
+    conversation.append(vec![call("a"), call("b"), output]).unwrap();
+    drop(conversation);
+    let resumed = store.resume(&id).unwrap();
+    let last = resumed.items().last().unwrap();
+    assert_eq!((resumed.items().len(), &last["call_id"]), (4, &json!("b")));
+    assert!(last["output"].as_str().unwrap().contains("may still run"));
+    drop(resumed);
+    assert_eq!(store.resume(&id).unwrap().items().len(), 4, "answered once");
+}
+
+#[test]
+fn a_compacted_conversation_resumes_short() {
+    let (_directory, store) = store();
+    let mut conversation = store.begin(beginning("/w")).unwrap();
+    let id = conversation.id().to_owned();
+    conversation.append(vec![json!(1), json!(2)]).unwrap();
+    conversation.replace(vec![json!("short")]).unwrap();
+    conversation.append(vec![json!(3)]).unwrap();
+    drop(conversation);
+    assert_eq!(store.resume(&id).unwrap().items(), [json!("short"), json!(3)]);
+}
+
+#[test]
+fn a_conversation_is_open_once() {
+    let (_directory, store) = store();
+    let conversation = store.begin(beginning("/w")).unwrap();
+    assert!(matches!(store.resume(conversation.id()), Err(TranscriptError::Busy(_))));
+}
+
+#[test]
+fn the_last_one_of_a_workspace_is_found_and_strangers_are_refused() {
+    let (_directory, store) = store();
+    assert!(matches!(store.resume_last(Path::new("/w")), Err(TranscriptError::None)));
+    let mut first = store.begin(beginning("/w")).unwrap();
+    first.append(vec![user_message(&["<sessions/>", "mend   the\nbuild"])]).unwrap();
+    let first_id = first.id().to_owned();
+    drop(first);
+    drop(store.begin(beginning("/elsewhere")).unwrap());
+    assert_eq!(store.resume_last(Path::new("/w")).unwrap().id(), first_id);
+    let listed = store.list();
+    assert_eq!(listed.len(), 2);
+    let ours = listed.iter().find(|listed| listed.id == first_id).unwrap();
+    assert_eq!(ours.title, "mend the build");
+    assert!(matches!(store.resume("zz"), Err(TranscriptError::Unknown(_))));
+    assert!(matches!(store.resume(""), Err(TranscriptError::Unknown(_))));
+    assert!(matches!(store.resume(&first_id[..4]), Err(TranscriptError::Ambiguous(_))));
+}
+
+#[test]
+fn nobody_else_can_read_a_conversation() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_directory, store) = store();
+    let conversation = store.begin(beginning("/w")).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&file_of(&store, conversation.id())), 0o600);
+    assert_eq!(mode(&store.directory), 0o700);
+}
