@@ -9,6 +9,7 @@ mod client;
 mod error;
 mod key;
 pub mod loopback;
+pub mod replay;
 mod request;
 mod responses;
 pub mod retry;
