@@ -3,7 +3,7 @@
 //! The rules: a scalar that the child writes replaces the parent's; a list is the parent's followed by what the
 //! child adds; `env.set` is merged by name and the child's value wins. So `fs.hide` and `fs.protect` never
 //! shrink, and who wants less of another list extends a smaller profile. A path that a child hides leaves the
-//! lists that grant it, and one that it protects moves from `write` to `read`.
+//! lists that grant it, and one that it protects moves from `write` and `overlay` to `read`.
 //!
 //! Invariant: `merge` is associative with the empty file as identity, and `finish` of a finished profile is that
 //! profile. Refuses nothing: `validate.rs` has looked at each step before.
@@ -120,7 +120,10 @@ fn finish_fs(fs: &WrittenFs) -> Fs {
     let visible = |list: &[PathEntry]| -> Vec<PathEntry> {
         union(list, &[]).into_iter().filter(|entry| !hidden(entry)).collect()
     };
-    let (demoted, write): (Vec<_>, Vec<_>) = visible(&fs.write).into_iter().partition(protected);
+    let (write, overlay) = (visible(&fs.write), visible(&fs.overlay));
+    let demoted: Vec<PathEntry> =
+        write.iter().chain(&overlay).filter(|entry| protected(entry)).cloned().collect();
+    let (write, overlay) = (without(write, &demoted), without(overlay, &demoted));
     let mut read = union(&visible(&fs.read), &demoted);
     read.retain(|entry| !write.contains(entry));
     Fs {
@@ -131,8 +134,13 @@ fn finish_fs(fs: &WrittenFs) -> Fs {
         write,
         hide: union(&fs.hide, &[]),
         protect: union(&fs.protect, &[]),
-        overlay: visible(&fs.overlay),
+        overlay,
     }
+}
+
+fn without(mut list: Vec<PathEntry>, taken: &[PathEntry]) -> Vec<PathEntry> {
+    list.retain(|entry| !taken.contains(entry));
+    list
 }
 
 /// Hosts and ports mean something to the proxy only. They stay in the files, so a grandchild that turns the proxy

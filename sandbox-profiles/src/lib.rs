@@ -9,6 +9,8 @@ mod environment;
 mod error;
 mod host;
 mod inherit;
+#[cfg(test)]
+mod laws;
 mod locate;
 mod path;
 mod resolved;
