@@ -103,16 +103,21 @@ pub const END: u32 = 24;
 
 /// The command runs (its exec succeeded). `id`: the session, `code`: the command's pid inside the sandbox. fds: the PTY master, if it has a terminal.
 pub const STARTED: u32 = 30;
-/// The command could not be started. `code`: errno, `args[0]`: a [`StartStep`], tail: what was attempted (UTF-8).
+/// The command could not be started; no frame about the session follows. `code`: errno, `args[0]`: a [`StartStep`], tail: what was attempted (UTF-8).
 pub const START_FAILED: u32 = 31;
-/// The command ended. `code`: its raw wait status, `args[0]`: how many other processes of the session still live.
+/// The command ended. `code`: its raw wait status, `args[0]`: how many other processes of the session still live,
+/// `args[1]`: [`LOST`] if the session's reaper was killed (by KILL or from inside): then the session's every
+/// process was killed, and the status is the command's own only if init came to see it, else SIGKILL's.
 pub const EXITED: u32 = 32;
 /// How many processes of an exited session still live changed. `args[0]`: the number.
 pub const SURVIVORS: u32 = 33;
 /// The session has no process left. No frame about it follows.
 pub const EMPTY: u32 = 34;
-/// A payload ended. `id`: its token, `code`: its raw wait status.
+/// A payload ended. `id`: its token, `code`: its raw wait status (exit code 125: it could not be run).
 pub const PAYLOAD_DONE: u32 = 35;
+
+/// `args[1]` of an EXITED: the reaper was killed.
+pub const LOST: u64 = 1;
 
 /// Whom a signal is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

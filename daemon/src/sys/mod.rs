@@ -4,3 +4,5 @@
 pub mod fdpass;
 pub mod map;
 pub mod memfd;
+pub mod process;
+pub mod tty;

@@ -1,0 +1,70 @@
+//! Who descends from whom, as /proc tells it.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+};
+
+use nix::unistd::{Pid, getpid};
+
+/// The caller's own children, readable for ever once opened: also under a Landlock that hides /proc.
+#[derive(Debug)]
+pub struct Children(File);
+
+impl Children {
+    /// Opens the list. Fails where /proc is not the one of the caller's pid namespace.
+    pub fn open() -> io::Result<Self> {
+        let me = fs::read_link("/proc/self")?;
+        if me.to_str() != Some(&getpid().to_string()) {
+            return Err(io::Error::other("/proc shows another pid namespace"));
+        }
+        Ok(Self(File::open("/proc/thread-self/children")?))
+    }
+
+    /// The children of now, those that wait to be reaped included.
+    pub fn list(&self) -> io::Result<Vec<Pid>> {
+        let mut text = Vec::new();
+        let mut chunk = [0; 64 * 1024];
+        loop {
+            match self.0.read_at(&mut chunk, text.len() as u64)? {
+                0 => return Ok(parse(&text)),
+                bytes => text.extend_from_slice(&chunk[..bytes]),
+            }
+        }
+    }
+}
+
+/// Every process below `ancestor`, parents before children. What ends meanwhile is left out.
+pub fn descendants(ancestor: Pid) -> Vec<Pid> {
+    let mut found = children_of(ancestor);
+    let mut next = 0;
+    while let Some(&pid) = found.get(next) {
+        found.extend(children_of(pid));
+        next += 1;
+    }
+    found
+}
+
+/// The children of all threads of a process.
+fn children_of(pid: Pid) -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    threads
+        .flatten()
+        .filter_map(|thread| fs::read(thread.path().join("children")).ok())
+        .flat_map(|text| parse(&text))
+        .collect()
+}
+
+fn parse(text: &[u8]) -> Vec<Pid> {
+    let text = String::from_utf8_lossy(text);
+    text.split_ascii_whitespace().filter_map(|word| word.parse().ok()).map(Pid::from_raw).collect()
+}
+
+/// The foreground process group of the caller's controlling terminal.
+pub fn foreground_group() -> Option<Pid> {
+    // The fields after the parenthesised name: state, ppid, pgrp, session, tty_nr, tpgid (proc_pid_stat(5)).
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    let group: i32 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(5)?.parse().ok()?;
+    (group > 0).then(|| Pid::from_raw(group))
+}

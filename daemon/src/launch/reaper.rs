@@ -1,0 +1,197 @@
+//! The reaper: one per session, the leader of its terminal and the parent of whatever it leaves behind.
+//!
+//! The command is a child with a process group of its own, so the kernel does not hang up `server &` when a shell
+//! ends. The reaper says what becomes of the session on its link to init and ends with the session's last
+//! process. It blocks every signal; what a SIGKILL from inside leaves behind, init ends. It never kills: KILL is
+//! init killing the reaper.
+
+use std::{
+    io::{self, Read, Write},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+    },
+    unistd::{Pid, getpgid, getpid, setsid},
+};
+
+use super::{
+    command::{self, Command},
+    control::{EMPTY, EXITED, Frame, SIGNAL, STARTED, SURVIVORS, StartStep, Target},
+    failure::{At, StartFailure},
+    family,
+    link::Link,
+    plan::SpawnSpec,
+};
+use crate::sys::{process, tty};
+
+/// What the command's descriptors 0, 1 and 2 are.
+#[derive(Debug)]
+pub enum Stdio {
+    /// A terminal, three times.
+    Terminal(OwnedFd),
+    /// Input, output, errors.
+    Pipes([OwnedFd; 3]),
+}
+
+impl Stdio {
+    /// In the order 0, 1, 2.
+    pub fn fds(&self) -> [BorrowedFd<'_>; 3] {
+        match self {
+            Self::Terminal(terminal) => [terminal.as_fd(); 3],
+            Self::Pipes(pipes) => pipes.each_ref().map(AsFd::as_fd),
+        }
+    }
+}
+
+/// Runs in init's child until the session is empty and returns the exit code.
+pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio) -> i32 {
+    match start(&link, spec, stdio) {
+        Ok(command) => {
+            let reaper = Reaper { session, link, command, running: true, survivors: 0 };
+            i32::from(reaper.serve().is_err())
+        }
+        Err(failure) => {
+            failure.report(session, &link);
+            0
+        }
+    }
+}
+
+/// Becomes the session's leader and starts the command; returns once its exec is known to have succeeded.
+fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio) -> Result<Pid, StartFailure> {
+    let [stdin, stdout, stderr] = stdio.fds();
+    process::close_all_but(&[link.as_fd(), stdin, stdout, stderr])
+        .at(StartStep::Fork, "closing inherited descriptors")?;
+    prctl::set_pdeathsig(Signal::SIGKILL).at(StartStep::Fork, "tying the reaper to init")?;
+    prctl::set_child_subreaper(true).at(StartStep::Fork, "adopting orphans")?;
+    setsid().at(StartStep::Terminal, "making a session")?;
+    if let Stdio::Terminal(terminal) = &stdio {
+        tty::take_control(terminal.as_fd()).at(StartStep::Terminal, "taking the terminal")?;
+    }
+    let command = Command::parse(spec)?;
+    let (mut verdict, sender) = io::pipe().at(StartStep::Fork, "making a pipe")?;
+    let Some(pid) = process::fork().at(StartStep::Fork, "making a process")? else {
+        let failure = command.exec(spec, &stdio);
+        // The reaper reads the end of the pipe as success, so a verdict that cannot be written ends the reaper too.
+        let _ = (&sender).write_all(&command::encode(&failure));
+        process::exit(127)
+    };
+    drop(sender);
+    drop(stdio);
+    let mut bytes = Vec::new();
+    verdict.read_to_end(&mut bytes).at(StartStep::Fork, "waiting for the command to start")?;
+    match command::decode(&bytes, spec) {
+        None => Ok(pid),
+        Some(failure) => Err(failure),
+    }
+}
+
+struct Reaper {
+    session: u64,
+    link: Link,
+    command: Pid,
+    running: bool,
+    survivors: usize,
+}
+
+impl Reaper {
+    fn serve(mut self) -> io::Result<()> {
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags)?;
+        self.say(STARTED, self.command.as_raw(), 0)?;
+        // A child may have ended before the signal descriptor was made.
+        while self.reap()? {
+            let mut ready = [
+                PollFd::new(self.link.as_fd(), PollFlags::POLLIN),
+                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut ready, PollTimeout::NONE) {
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if ready[0].any() == Some(true) && !self.obey()? {
+                break;
+            }
+            while signals.read_signal()?.is_some() {}
+        }
+        Ok(())
+    }
+
+    /// Reaps who is ready and reports it. False: nobody is left.
+    fn reap(&mut self) -> io::Result<bool> {
+        let mut ended = None;
+        let empty = loop {
+            match process::wait_any(false) {
+                Ok(Some((pid, status))) if pid == self.command && self.running => ended = Some(status),
+                Ok(Some(_)) => {}
+                Ok(None) => break false,
+                Err(error) if error.raw_os_error() == Some(nix::libc::ECHILD) => break true,
+                Err(error) => return Err(error),
+            }
+        };
+        if let Some(status) = ended {
+            self.running = false;
+            self.survivors = self.count(empty);
+            self.say(EXITED, status, self.survivors as u64)?;
+        } else if !self.running && !empty {
+            let survivors = self.count(empty);
+            if survivors != self.survivors {
+                self.survivors = survivors;
+                self.say(SURVIVORS, 0, survivors as u64)?;
+            }
+        }
+        if empty {
+            self.say(EMPTY, 0, 0)?;
+        }
+        Ok(!empty)
+    }
+
+    /// At least one if there is a child, also where /proc cannot be read.
+    fn count(&self, empty: bool) -> usize {
+        if empty { 0 } else { family::descendants(getpid()).len().max(1) }
+    }
+
+    /// Does what init asks. False: init is gone.
+    fn obey(&self) -> io::Result<bool> {
+        let Some(received) = self.link.receive(false)? else { return Ok(false) };
+        if received.frame.kind == SIGNAL
+            && let Some(target) = Target::from_wire(received.frame.args[0])
+        {
+            self.signal(target, received.frame.code);
+        }
+        Ok(true)
+    }
+
+    /// A process that ended meanwhile is not an error.
+    fn signal(&self, target: Target, signal: i32) {
+        let group = match target {
+            Target::Foreground => family::foreground_group(),
+            Target::Command => None,
+            Target::Session => return send(&family::descendants(getpid()), signal),
+        };
+        let group = group.unwrap_or(self.command);
+        if self.running && group == self.command {
+            return send(&[Pid::from_raw(-group.as_raw())], signal);
+        }
+        // The group's leader may be gone and its number taken by a stranger: only descendants are signalled.
+        let mut members = family::descendants(getpid());
+        members.retain(|pid| getpgid(Some(*pid)) == Ok(group));
+        send(&members, signal);
+    }
+
+    fn say(&self, kind: u32, code: i32, count: u64) -> io::Result<()> {
+        self.link.send(Frame::new(kind, self.session).code(code).arg(0, count), &[], &[])
+    }
+}
+
+fn send(pids: &[Pid], signal: i32) {
+    for pid in pids {
+        let _ = process::kill(*pid, signal);
+    }
+}

@@ -1,0 +1,138 @@
+//! Processes: making them, waiting for them, signalling them by number.
+//!
+//! `fork` and `clone_sibling` are for the single-threaded processes of `launch` only: zygote, launcher, init and
+//! reaper start no thread, so a child of theirs may run any code.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr,
+};
+
+use nix::{
+    libc,
+    unistd::{ForkResult, Pid},
+};
+
+/// The highest signal number.
+const SIGNALS: i32 = 64;
+
+/// Forks. `None` in the child.
+pub fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: the caller is single-threaded (see the module's head), so no lock is held by a thread that is gone.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Child => Ok(None),
+        ForkResult::Parent { child } => Ok(Some(child)),
+    }
+}
+
+/// Forks a child whose parent is the caller's own parent. `None` in the child.
+pub fn clone_sibling() -> io::Result<Option<Pid>> {
+    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM this is a fork: the child gets a copy of this single-threaded process; a null
+    // stack means the same stack address in the copy.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(Pid::from_raw(pid as i32))),
+    }
+}
+
+/// Ends the process without running anything that is registered for its exit.
+pub fn exit(code: i32) -> ! {
+    // SAFETY: `_exit` has no precondition.
+    unsafe { libc::_exit(code) }
+}
+
+/// Reaps one child and returns its raw status. `None`: no child is ready. ECHILD: there is no child.
+/// With `wait` false it never blocks. Stops (a tracee's, too) are passed over: the status is always an end.
+pub fn wait_any(wait: bool) -> io::Result<Option<(Pid, i32)>> {
+    let flags = if wait { 0 } else { libc::WNOHANG };
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for an int.
+        match unsafe { libc::waitpid(-1, &raw mut status, flags) } {
+            -1 => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+            0 => return Ok(None),
+            _ if libc::WIFSTOPPED(status) || libc::WIFCONTINUED(status) => {}
+            pid => return Ok(Some((Pid::from_raw(pid), status))),
+        }
+    }
+}
+
+/// Sends a signal by number (real-time signals too) to a process, or with a negative pid to a group.
+pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    match unsafe { libc::kill(pid.as_raw(), signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Gives every signal its default action: an ignored one would stay ignored in every command.
+/// By the system call itself, because libc keeps 32 and 33 to itself and leaves them ignored.
+pub fn default_signals() -> io::Result<()> {
+    // The kernel's struct sigaction: handler SIG_DFL, no flags, no restorer, an empty mask.
+    let default = [0u64; 4];
+    for signal in (1..=SIGNALS).filter(|s| ![libc::SIGKILL, libc::SIGSTOP].contains(s)) {
+        let previous = ptr::null_mut::<u64>();
+        // SAFETY: `default` is at least as large as the kernel's struct, and the default action runs no code.
+        let done = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), previous, 8) };
+        if done == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Closes every descriptor over 2 but these. The caller forgets what it owned among the others.
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
+    keep.sort_unstable();
+    keep.dedup();
+    let mut first = 3;
+    for fd in keep {
+        if fd > first {
+            close_range(first, fd - 1, 0)?;
+        }
+        first = fd + 1;
+    }
+    close_range(first, RawFd::MAX, 0)
+}
+
+/// Marks every descriptor over 2 close-on-exec.
+pub fn seal_descriptors() -> io::Result<()> {
+    close_range(3, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+fn close_range(first: RawFd, last: RawFd, flags: u32) -> io::Result<()> {
+    // SAFETY: plain numbers; callers in `launch` do so right after a fork and forget what owned the descriptors.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sets a resource limit by the kernel's number.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` is a valid rlimit; an unknown resource is EINVAL.
+    match unsafe { libc::setrlimit(resource as _, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A close-on-exec duplicate of a descriptor that is known by its number only.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes a number; a closed descriptor is EBADF.
+    match unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: the kernel has just made this descriptor for us.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
+}
