@@ -3,14 +3,7 @@
 //! This is the one place where the client decides it. The daemon does not ask people yet; until it does, only
 //! `--approve allow` lets a wish through, and everything else is refused with a reason that the model reads.
 
-/// Who answers a model's wish for another profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Approve {
-    #[default]
-    Ask,
-    Deny,
-    Allow,
-}
+use crate::config::Approve;
 
 /// What a conversation may do by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,7 +31,7 @@ pub enum Action {
 /// What came of a call, for the person.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shown {
-    Exec(ExecResult),
+    Exec(Box<ExecResult>),
     Sessions(SessionsResult),
     Patch(PatchResult),
     Plan(Plan),
@@ -113,9 +113,10 @@ pub async fn run<H: ToolHost>(host: &H, mut action: Action, policy: &Policy) -> 
 
 async fn perform<H: ToolHost>(host: &H, action: Action) -> Outcome {
     let outcome = match action {
-        Action::Exec(exec) => {
-            host.unified_exec(exec).await.map(|result| Outcome::of(&result, Shown::Exec(result.clone())))
-        }
+        Action::Exec(exec) => host
+            .unified_exec(exec)
+            .await
+            .map(|result| Outcome::of(&result, Shown::Exec(result.clone().into()))),
         Action::Sessions(sessions) => {
             host.sessions(sessions).await.map(|result| Outcome::of(&result, Shown::Sessions(result.clone())))
         }
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_wish_for_the_profile_one_has_is_no_wish() {
-        let policy = Policy { profile: "workspace-write".into(), approve: approval::Approve::Deny };
+        let policy = Policy { profile: "workspace-write".into(), approve: crate::config::Approve::Deny };
         let check = |profile: &str, expected: Option<&str>| {
             let mut action =
                 function("unified_exec", &json!({"input": ["ls"], "profile": profile}).to_string());

@@ -17,9 +17,12 @@ asked for, in their words where it matters; what you found out (paths, names, ca
 changed and how it was checked; decisions and why; what is left to do, and the very next step. Be exact and complete, \
 leave out what no longer matters, and call no tool.";
 
-/// The message that asks for the summary.
-pub fn request() -> Value {
-    user_message(&[REQUEST])
+/// What is sent to have the newest `1/share` of `items` summarised.
+pub fn request(items: &[Value], share: usize) -> Vec<Value> {
+    let bytes = items.iter().map(|item| item.to_string().len()).sum::<usize>() / share;
+    let mut input = items[tail_start(items, bytes)..].to_vec();
+    input.push(user_message(&[REQUEST]));
+    input
 }
 
 /// The conversation that replaces `items`.
@@ -34,7 +37,7 @@ pub fn compacted(items: &[Value], summary: &str, plan: &Plan) -> Vec<Value> {
         text.push_str("</plan>");
     }
     let mut shorter = vec![user_message(&[&text])];
-    shorter.extend_from_slice(&items[tail_start(items)..]);
+    shorter.extend_from_slice(&items[tail_start(items, KEPT_BYTES)..]);
     shorter
 }
 
@@ -45,11 +48,11 @@ pub fn user_message(texts: &[&str]) -> Value {
 }
 
 /// Where the longest tail begins that fits and can stand alone.
-fn tail_start(items: &[Value]) -> usize {
+fn tail_start(items: &[Value], limit_bytes: usize) -> usize {
     let (mut start, mut bytes) = (items.len(), 0);
     for index in (0..items.len()).rev() {
         bytes += items[index].to_string().len();
-        if bytes > KEPT_BYTES {
+        if bytes > limit_bytes {
             break;
         }
         if stands_alone(&items[index..]) && !follows_reasoning(items, index) {
@@ -94,8 +97,9 @@ mod tests {
     fn the_tail_never_tears_a_call_from_its_output_nor_reasoning_from_what_it_led_to() {
         let reasoning = json!({"type": "reasoning"});
         let big = KEPT_BYTES;
-        let check =
-            |items: &[Value], expected: usize| assert_eq!(tail_start(items), expected, "{}", items.len());
+        let check = |items: &[Value], expected: usize| {
+            assert_eq!(tail_start(items, KEPT_BYTES), expected, "{}", items.len())
+        };
         check(&[], 0);
         check(&[user_message(&["hi"]), call("a"), output("a", 10)], 0);
         check(&[user_message(&["hi"]), call("a"), output("a", big), user_message(&["more"])], 3);

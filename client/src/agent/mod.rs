@@ -6,7 +6,9 @@
 pub mod approval;
 pub mod calls;
 pub mod compact;
+pub mod driver;
 pub mod news;
+pub mod progress;
 pub mod prompt;
 pub mod transcript;
 pub mod turn;

@@ -24,7 +24,7 @@ pub enum Happened {
     /// A response came in, whole.
     Answered(Box<Response>),
     /// No response came, and none will.
-    Unanswered(String),
+    Unanswered { message: String, cause: Cause },
     /// A call is through. `result` is its result object, or {"error"}.
     Returned { call_id: String, result: Value, failed: bool },
     /// The conversation was replaced by a shorter one.
@@ -62,11 +62,23 @@ pub enum Ended {
     /// A status that this program does not know.
     UnknownStatus(String),
     /// No response came.
-    Unanswered { message: String },
+    Unanswered { message: String, cause: Cause },
     /// `max_steps` requests were made and the model wanted to go on.
     StepLimit { steps: u32 },
     /// The person ended it.
     Interrupted,
+}
+
+/// Why no response came, as far as it makes a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// No key, or one that was refused.
+    Authentication,
+    /// The conversation is longer than the model reads.
+    ContextTooLong,
+    /// Another limit of the account or of the model.
+    Limit,
+    Other,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +98,8 @@ pub struct Turn {
     state: State,
     steps: u32,
     context_tokens: u64,
+    /// The request under way is the first since the conversation was made shorter.
+    fresh: bool,
     /// Calls that are answered, with their answers: a server that repeats one gets the same answer again.
     answered: Vec<(Call, Value, bool)>,
 }
@@ -93,7 +107,7 @@ pub struct Turn {
 impl Turn {
     /// `context_tokens`: the size of the conversation so far, as last counted.
     pub fn new(limits: Limits, context_tokens: u64) -> Turn {
-        Turn { limits, state: State::Idle, steps: 0, context_tokens, answered: Vec::new() }
+        Turn { limits, state: State::Idle, steps: 0, context_tokens, fresh: false, answered: Vec::new() }
     }
 
     pub fn step(&mut self, happened: Happened) -> Vec<Effect> {
@@ -106,10 +120,14 @@ impl Turn {
             (State::Waiting, Happened::Answered(response)) => self.answered(*response),
             (State::Compacting, Happened::Compacted) => {
                 self.context_tokens = 0;
+                self.fresh = true;
                 self.request()
             }
-            (State::Waiting | State::Compacting, Happened::Unanswered(message)) => {
-                self.end(Ended::Unanswered { message })
+            (State::Waiting, Happened::Unanswered { cause: Cause::ContextTooLong, .. }) if !self.fresh => {
+                self.compact()
+            }
+            (State::Waiting | State::Compacting, Happened::Unanswered { message, cause }) => {
+                self.end(Ended::Unanswered { message, cause })
             }
             (State::Running(_), Happened::Returned { call_id, result, failed }) => {
                 self.returned(&call_id, result, failed)
@@ -126,15 +144,20 @@ impl Turn {
             return self.end(Ended::StepLimit { steps: self.steps });
         }
         if self.limits.compact_at_tokens.is_some_and(|limit| self.context_tokens >= limit) {
-            self.state = State::Compacting;
-            return vec![Effect::Compact];
+            return self.compact();
         }
         self.steps += 1;
         self.state = State::Waiting;
         vec![Effect::Request]
     }
 
+    fn compact(&mut self) -> Vec<Effect> {
+        self.state = State::Compacting;
+        vec![Effect::Compact]
+    }
+
     fn answered(&mut self, response: Response) -> Vec<Effect> {
+        self.fresh = false;
         if let Some(tokens) = response.usage.and_then(|usage| usage.total_tokens) {
             self.context_tokens = tokens;
         }

@@ -183,10 +183,16 @@ fn a_full_context_is_compacted_before_the_next_request() {
     assert_eq!(turn.step(Happened::Compacted), [Effect::Request]);
     let mut next = Turn::new(LIMITS, 1000);
     assert_eq!(next.step(Happened::Asked(vec![])).last(), Some(&Effect::Compact));
-    let message = "no connection".to_owned();
+    let lost = |cause| Happened::Unanswered { message: "no".into(), cause };
+    let ended = |cause| [Effect::End(Ended::Unanswered { message: "no".into(), cause })];
+    assert_eq!(next.step(lost(Cause::Other)), ended(Cause::Other));
+    let mut turn = asked();
+    assert_eq!(turn.step(lost(Cause::ContextTooLong)), [Effect::Compact], "a server may know a lower limit");
+    assert_eq!(turn.step(Happened::Compacted), [Effect::Request]);
     assert_eq!(
-        next.step(Happened::Unanswered(message.clone())),
-        [Effect::End(Ended::Unanswered { message })]
+        turn.step(lost(Cause::ContextTooLong)),
+        ended(Cause::ContextTooLong),
+        "shorter it does not get"
     );
 }
 
@@ -215,7 +221,8 @@ fn happened() -> impl Strategy<Value = Happened> {
         6 => a_response,
         12 => call_id().prop_map(returned),
         2 => Just(Happened::Compacted),
-        1 => Just(Happened::Unanswered("gone".into())),
+        1 => Just(Happened::Unanswered { message: "gone".into(), cause: Cause::Other }),
+        1 => Just(Happened::Unanswered { message: "long".into(), cause: Cause::ContextTooLong }),
         1 => Just(Happened::Interrupted { seconds: 1 }),
     ]
 }

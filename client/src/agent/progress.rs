@@ -1,0 +1,40 @@
+//! What a turn shows of itself while it goes on. For the eye only: nothing is decided by it.
+
+use super::calls::{Action, Outcome};
+use super::turn::Ended;
+use crate::model::{Event, Usage};
+
+/// Something to show.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress<'a> {
+    /// A turn began.
+    Started,
+    /// The model's request number `step` of this turn goes out.
+    Asking { step: u32 },
+    /// What comes in from the model. Text of a try that is `Retrying` is void.
+    Model(&'a Event),
+    /// One response is whole; `text` is what the model said in it.
+    Said { text: &'a str },
+    /// A call begins to run.
+    Running { call_id: &'a str, tool: &'a str, action: &'a Action },
+    /// A call is through, or was given up.
+    Ran { call_id: &'a str, tool: &'a str, action: &'a Action, outcome: &'a Outcome },
+    /// Sessions changed; the model is told so.
+    News(&'a str),
+    /// The conversation is being made shorter.
+    Compacting,
+    /// It was made shorter: about how many tokens it had, and has.
+    Compacted { from_tokens: u64, to_tokens: u64 },
+    /// The turn is over. `usage` is the sum over its requests.
+    Ended { ended: &'a Ended, usage: &'a Usage },
+}
+
+/// Whoever shows it.
+pub trait Watch: Send {
+    fn on(&mut self, progress: Progress<'_>);
+}
+
+/// Shows nothing.
+impl Watch for () {
+    fn on(&mut self, _: Progress<'_>) {}
+}
