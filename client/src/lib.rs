@@ -3,4 +3,5 @@
 pub mod agent;
 pub mod config;
 pub mod model;
+pub mod terminal;
 pub mod tools;
