@@ -1,1 +1,7 @@
-fn main() {}
+//! `dunlin`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dunlin_client::main()
+}

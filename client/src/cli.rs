@@ -1,0 +1,159 @@
+//! The command line: every name, flag and help text of `dunlin`, and what the words in them mean.
+//!
+//! Invariant: parsing asks nobody; a command line that cannot be meant is refused here with exit code 2. What a
+//! command does lives in `commands`.
+
+mod help;
+mod machine;
+mod place;
+mod sessions;
+mod values;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub use machine::{
+    AgentArgs, Approve, CheckProfile, ConfigCommand, DaemonCommand, DoctorArgs, LaunchArgs, ListProfiles,
+    PatchArgs, ProfilesCommand, SandboxCommand, ShowProfile,
+};
+pub use place::{AddDir, EnvironmentFlag, Exceptions, Isolation, Place};
+pub use sessions::{
+    Attach, Kill, Logs, Ls, Remove, Rename, Resize, Run, Send, SessionOnly, Signal, Tool, ToolName, Wait,
+};
+pub use values::{SignalNumber, Since, TerminalSize};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dunlin",
+    version,
+    about = "Persistent terminal sessions in sandboxes, for models and people",
+    help_template = help::TEMPLATE,
+    after_help = help::EXIT_CODES,
+    disable_help_subcommand = true,
+    max_term_width = 110
+)]
+pub struct Cli {
+    /// The daemon's socket [env: DUNLIN_SOCKET] [default: in $XDG_RUNTIME_DIR/dunlin]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
+    pub socket: Option<PathBuf>,
+    /// Work on another machine's daemon over ssh
+    #[arg(long, global = true, value_name = "USER@BOX", help_heading = "Global options")]
+    pub host: Option<String>,
+    /// Nothing: `agent`
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// One command each. `help::TEMPLATE` lists them in groups; a test holds the two together.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Talk with the model, or give it one task
+    Agent(AgentArgs),
+    /// Let a recorded model repair a small project, without key or network
+    Demo(machine::Demo),
+    /// Run a command in a sandbox and end with its status
+    Run(Run),
+    /// Make one of the model's tool calls
+    Tool(Tool),
+    /// Apply a patch, list applied ones, take one back
+    Patch(PatchArgs),
+    /// List sessions
+    Ls(Ls),
+    /// Put this terminal on a session
+    Attach(Attach),
+    /// Type into a session
+    Send(Send),
+    /// Print a session's output
+    Logs(Logs),
+    /// Show a session's screen
+    Screen(SessionOnly),
+    /// Wait for a session's end, or for text in its output
+    Wait(Wait),
+    /// List the commands typed into an integrated shell
+    Commands(SessionOnly),
+    /// Send a signal to a session
+    Signal(Signal),
+    /// End a session and every process in it
+    Kill(Kill),
+    /// Forget an ended session and its log
+    Rm(Remove),
+    /// Give a session another name
+    Rename(Rename),
+    /// Set the size of a session's terminal
+    Resize(Resize),
+    /// Record a session as asciicast
+    Record(SessionOnly),
+    /// List, show, end and widen sandboxes
+    #[command(subcommand)]
+    Sandbox(SandboxCommand),
+    /// Reach a port inside a sandbox from here
+    Forward(machine::Forward),
+    /// List, show and check profiles
+    #[command(subcommand)]
+    Profiles(ProfilesCommand),
+    /// Say what a command would need
+    Explain(machine::Explain),
+    /// Try the whole sandbox on this machine and say what is enforced
+    Doctor(DoctorArgs),
+    /// List open approvals
+    Approvals(machine::Approvals),
+    /// Answer an approval with yes
+    Approve(Approve),
+    /// Answer an approval with no
+    Deny(machine::Deny),
+    /// Show the audit log
+    Audit(machine::Audit),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Start, stop and inspect the daemon
+    #[command(subcommand)]
+    Daemon(DaemonCommand),
+    /// Serve the tools over MCP on stdin and stdout
+    Mcp,
+    /// Print completions for a shell
+    Completions(machine::Completions),
+    /// Print the manual page
+    Man,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_grouped_help_lists_every_command_with_its_own_words() {
+        let help = Cli::command().render_help().to_string();
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let about = command.get_about().expect("every command says what it does").to_string();
+            let line = help.lines().find(|line| line.split_whitespace().next() == Some(command.get_name()));
+            let line =
+                line.unwrap_or_else(|| panic!("{} is missing in the grouped help", command.get_name()));
+            assert!(line.ends_with(&about), "{line:?} should end with {about:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_after_two_dashes_keeps_its_own_flags() {
+        let cli =
+            Cli::try_parse_from(["dunlin", "run", "-p", "read-only", "--", "git", "-p", "log"]).unwrap();
+        let Some(Command::Run(run)) = cli.command else { panic!("not run") };
+        assert_eq!(run.command, ["git", "-p", "log"]);
+        assert_eq!(run.place.profile.as_deref(), Some("read-only"));
+    }
+
+    #[test]
+    fn global_flags_may_stand_behind_the_command() {
+        let cli = Cli::try_parse_from(["dunlin", "ls", "--socket", "/x"]).unwrap();
+        assert_eq!(cli.socket.unwrap().to_str(), Some("/x"));
+    }
+}

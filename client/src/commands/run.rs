@@ -1,0 +1,230 @@
+//! `run`: a command in a sandbox, as if it ran here: its terminal or its pipes, its output, its status.
+//!
+//! Invariant: only detaching leaves the command running. A client that a signal ends, or whose reader goes away,
+//! ends its command first.
+
+mod pipes;
+
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use dunlin_proto::v1::{Session, SignalRequest, SignalTarget, StartRequest, TerminateRequest};
+use nix::sys::signal::Signal;
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::failure::STOPPED_WAITING;
+use super::placement::{self, Surroundings, actor, terminal_size, unique_id};
+use super::signals::{Signals, ended_by};
+use super::{Context, Failure, output, view};
+use crate::cli;
+use crate::link::{Link, repeat};
+
+/// What a command is left to end by itself when it must end.
+const GRACE: Duration = Duration::from_secs(1);
+
+pub async fn run(context: &Context, wanted: cli::Run) -> Result<u8, Failure> {
+    begin(context, wanted).await.map_err(Failure::of_run)
+}
+
+async fn begin(context: &Context, wanted: cli::Run) -> Result<u8, Failure> {
+    let mut signals = Signals::listen()?;
+    let tty = wants_terminal(&wanted, std::io::stdin().is_terminal() && std::io::stdout().is_terminal());
+    let request = request(&wanted, tty)?;
+    let link = signals.unless_interrupted(context.link()).await?;
+    let session = start(&link, request, &mut signals).await?;
+    session.notes.iter().for_each(output::note);
+    if wanted.detach {
+        output::answer(format!("{}\n", session.id))?;
+        return Ok(0);
+    }
+    let running = Running {
+        link,
+        session,
+        detach_at: wanted.wait.map(|wait| Instant::now() + wait),
+        kill_at: wanted.kill_after.map(|after| Instant::now() + after),
+        signalled: false,
+    };
+    running.with_pipes(signals).await
+}
+
+/// A terminal when standard input and output both are one; a detached command, so that one can attach to it.
+fn wants_terminal(wanted: &cli::Run, at_terminal: bool) -> bool {
+    wanted.tty || (!wanted.no_tty && (at_terminal || wanted.detach))
+}
+
+fn request(wanted: &cli::Run, tty: bool) -> Result<StartRequest, Failure> {
+    Ok(StartRequest {
+        command: wanted.command.iter().map(|word| word.clone().into_vec()).collect(),
+        placement: Some(placement::placement(&wanted.place, &Surroundings::here()?)?),
+        tty: Some(tty),
+        stdin: !tty,
+        size: terminal_size().filter(|_| tty),
+        name: wanted.name.clone().unwrap_or_default(),
+        request_id: unique_id()?,
+        actor: Some(actor()),
+        term: std::env::var("TERM").unwrap_or_default(),
+    })
+}
+
+/// Start it. A signal meanwhile ends it as soon as it has started; a second one does not wait for that.
+async fn start(link: &Link, request: StartRequest, signals: &mut Signals) -> Result<Session, Failure> {
+    let started = repeat(|| {
+        let (mut sessions, request) = (link.sessions(), request.clone());
+        async move { sessions.start(request).await }
+    });
+    tokio::pin!(started);
+    let missing = || Failure::failed("the daemon started something and did not say what");
+    tokio::select! {
+        started = &mut started => started?.session.ok_or_else(missing),
+        signal = signals.next() => {
+            tokio::select! {
+                started = &mut started => {
+                    let session = started?.session.ok_or_else(missing)?;
+                    terminate(link, &session.id, Duration::ZERO).await?;
+                }
+                _ = signals.next() => {}
+            }
+            Err(ended_by(signal))
+        }
+    }
+}
+
+/// A started command and how long to stay with it.
+struct Running {
+    link: Link,
+    session: Session,
+    detach_at: Option<Instant>,
+    kill_at: Option<Instant>,
+    /// The client was told to end: nothing of the session may stay.
+    signalled: bool,
+}
+
+/// What happened to whoever waits for the command.
+enum Happening {
+    Signal(Signal),
+    DetachTime,
+    KillTime,
+}
+
+impl Running {
+    async fn happens(&self, signals: &mut Signals) -> Happening {
+        tokio::select! {
+            signal = signals.next() => Happening::Signal(signal),
+            () = at(self.detach_at) => Happening::DetachTime,
+            () = at(self.kill_at) => Happening::KillTime,
+        }
+    }
+
+    /// INT goes where a terminal would send it; TERM and HUP to the command, which ends its own.
+    async fn forward(&mut self, signal: Signal) -> Result<(), Failure> {
+        self.signalled = true;
+        let target = match signal {
+            Signal::SIGINT => SignalTarget::Foreground,
+            _ => SignalTarget::Command,
+        };
+        let request = SignalRequest {
+            session: self.session.id.clone(),
+            signal: signal as i32,
+            target: target.into(),
+            request_id: unique_id()?,
+            actor: Some(actor()),
+        };
+        let sent = repeat(|| {
+            let (mut sessions, request) = (self.link.sessions(), request.clone());
+            async move { sessions.signal(request).await }
+        });
+        match sent.await {
+            Ok(_) => Ok(()),
+            // It ended in this moment: its status is on the way.
+            Err(status) if status.code() == tonic::Code::FailedPrecondition => Ok(()),
+            Err(status) => Err(status.into()),
+        }
+    }
+
+    async fn kill_in_time(&mut self) -> Result<(), Failure> {
+        self.kill_at = None;
+        output::note(format!("the time of --kill-after is up: ending {}", view::called(&self.session)));
+        terminate(&self.link, &self.session.id, GRACE).await?;
+        Ok(())
+    }
+
+    fn detached(&self) -> Result<u8, Failure> {
+        tell_detached(&self.session);
+        Ok(STOPPED_WAITING)
+    }
+
+    /// The command's status. After a signal, what the command left behind ends too.
+    async fn ended(&self, session: &Session) -> Result<u8, Failure> {
+        if self.signalled && session.survivors > 0 {
+            terminate(&self.link, &session.id, GRACE).await?;
+        }
+        if session.exit.is_none() {
+            return Err(Failure::failed(format!(
+                "the session {} is lost: its status cannot be known",
+                view::called(session)
+            ))
+            .next("see `dunlin daemon logs`"));
+        }
+        Ok(view::exit_code(session))
+    }
+
+    /// Our reader is gone: what nobody reads must not run on.
+    async fn reader_gone(&self, error: std::io::Error) -> Result<u8, Failure> {
+        terminate(&self.link, &self.session.id, GRACE).await?;
+        Err(error.into())
+    }
+}
+
+/// Say how to come back.
+pub fn tell_detached(session: &Session) {
+    output::note(format!(
+        "{} is left running; `dunlin attach {}` comes back to it",
+        view::called(session),
+        view::called(session)
+    ));
+}
+
+async fn terminate(link: &Link, session: &str, grace: Duration) -> Result<(), Status> {
+    let request = TerminateRequest {
+        session: session.to_string(),
+        grace_ms: grace.as_millis() as u64,
+        actor: Some(actor()),
+    };
+    repeat(|| {
+        let (mut sessions, request) = (link.sessions(), request.clone());
+        async move { sessions.terminate(request).await }
+    })
+    .await
+    .map(|_| ())
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_given_when_both_sides_are_one_or_when_asked() {
+        let check = |flags: &str, at_terminal, expected| {
+            let words = ["dunlin", "run"].into_iter().chain(flags.split_whitespace()).chain(["--", "x"]);
+            let Some(cli::Command::Run(run)) = cli::Cli::parse_from(words).command else { panic!("not run") };
+            assert_eq!(wants_terminal(&run, at_terminal), expected, "{flags} {at_terminal}");
+        };
+        check("", true, true);
+        check("", false, false);
+        check("-t", false, true);
+        check("--no-tty", true, false);
+        check("--detach", false, true);
+        check("--detach --no-tty", true, false);
+    }
+}

@@ -1,0 +1,231 @@
+//! The road to the daemon: where its socket is, a channel over it, starting it on demand, trying again.
+//!
+//! Invariant: bytes go only to a daemon of the same user; a call is repeated only where the caller said that
+//! repeating it is harmless. What an answer means is not known here.
+
+mod address;
+mod error;
+mod start;
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dunlin_proto::v1::approval_service_client::ApprovalServiceClient;
+use dunlin_proto::v1::daemon_service_client::DaemonServiceClient;
+use dunlin_proto::v1::profile_service_client::ProfileServiceClient;
+use dunlin_proto::v1::sandbox_service_client::SandboxServiceClient;
+use dunlin_proto::v1::session_service_client::SessionServiceClient;
+use dunlin_proto::v1::workspace_service_client::WorkspaceServiceClient;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+pub use address::Address;
+pub use error::LinkError;
+pub use start::{become_daemon, log_file};
+
+/// Largest message taken from the daemon: the contract bounds output at 3 MiB; lists of long commands need room.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// How long a lost daemon may take to answer again: its worker is started anew within milliseconds, an upgrade
+/// takes less than a second, and a loaded machine needs some patience.
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A channel to the daemon. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Link {
+    channel: Channel,
+}
+
+impl Link {
+    /// Connect, and start a daemon if none answers and nothing forbids it.
+    pub async fn open(address: &Address) -> Result<Link, LinkError> {
+        match connect(&address.socket).await {
+            Ok(stream) => Ok(Link::over(stream, address)),
+            Err(Refused::NobodyThere(source)) if autostart_forbidden() => {
+                Err(LinkError::NotRunning { socket: address.socket.clone(), source })
+            }
+            Err(Refused::NobodyThere(_)) => Ok(Link::over(start::start(address).await?, address)),
+            Err(Refused::Broken(error)) => Err(error),
+        }
+    }
+
+    /// Connect, and start a daemon if none answers: it was asked for.
+    pub async fn open_now(address: &Address) -> Result<Link, LinkError> {
+        match Link::open_running(address).await? {
+            Some(link) => Ok(link),
+            None => Ok(Link::over(start::start(address).await?, address)),
+        }
+    }
+
+    /// Connect to a daemon that runs already; `None` if none does.
+    pub async fn open_running(address: &Address) -> Result<Option<Link>, LinkError> {
+        match connect(&address.socket).await {
+            Ok(stream) => Ok(Some(Link::over(stream, address))),
+            Err(Refused::NobodyThere(_)) => Ok(None),
+            Err(Refused::Broken(error)) => Err(error),
+        }
+    }
+
+    fn over(stream: UnixStream, address: &Address) -> Link {
+        let first = Arc::new(Mutex::new(Some(stream)));
+        let socket = Arc::new(address.socket.clone());
+        let connector = tower::service_fn(move |_| {
+            let ready = first.lock().ok().and_then(|mut first| first.take());
+            let socket = Arc::clone(&socket);
+            async move {
+                match ready {
+                    Some(stream) => Ok(TokioIo::new(stream)),
+                    None => connect(&socket).await.map(TokioIo::new).map_err(io::Error::from),
+                }
+            }
+        });
+        // The authority is never resolved; HTTP/2 wants one. Windows as large as a burst of output keep the
+        // daemon from waiting for us.
+        let channel = Endpoint::from_static("http://dunlind")
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(8 << 20)
+            .connect_with_connector_lazy(connector);
+        Link { channel }
+    }
+
+    /// The channel itself, for services that are called elsewhere.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub fn sessions(&self) -> SessionServiceClient<Channel> {
+        SessionServiceClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub fn sandboxes(&self) -> SandboxServiceClient<Channel> {
+        SandboxServiceClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub fn workspaces(&self) -> WorkspaceServiceClient<Channel> {
+        WorkspaceServiceClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    pub fn profiles(&self) -> ProfileServiceClient<Channel> {
+        ProfileServiceClient::new(self.channel())
+    }
+
+    pub fn approvals(&self) -> ApprovalServiceClient<Channel> {
+        ApprovalServiceClient::new(self.channel())
+    }
+
+    pub fn daemon(&self) -> DaemonServiceClient<Channel> {
+        DaemonServiceClient::new(self.channel())
+    }
+}
+
+/// Make a call, and make it again while the daemon's worker is away. Only for calls that may be repeated: they
+/// read, or carry a request id or a sequence number.
+pub async fn repeat<T, F>(mut call: impl FnMut() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    let mut patience = Patience::new();
+    loop {
+        match call().await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) => patience.after(status).await?,
+        }
+    }
+}
+
+/// How long a caller goes on trying. Starts anew with every answer.
+#[derive(Debug)]
+pub struct Patience {
+    until: Option<Instant>,
+    pause: Duration,
+}
+
+impl Patience {
+    pub fn new() -> Patience {
+        Patience { until: None, pause: Duration::from_millis(5) }
+    }
+
+    /// Wait a little after a lost connection; the status itself if it is an answer, or if patience has ended.
+    pub async fn after(&mut self, status: Status) -> Result<(), Status> {
+        let until = *self.until.get_or_insert_with(|| Instant::now() + RECONNECT_PATIENCE);
+        if !is_lost(&status) || keeper_is_gone(&status) || Instant::now() >= until {
+            return Err(status);
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Duration::from_millis(200));
+        Ok(())
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience::new()
+    }
+}
+
+/// True if the connection failed, not the call: the daemon never answered with this status.
+pub fn is_lost(status: &Status) -> bool {
+    status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
+}
+
+/// True if nobody listens any more. The keeper holds the socket across restarts of its worker, so a refused
+/// connection means that the keeper is gone, and its sessions with it.
+fn keeper_is_gone(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && nobody_there(error)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Why there is no connection.
+enum Refused {
+    /// No daemon listens.
+    NobodyThere(io::Error),
+    /// Something else is wrong, and starting a daemon would not mend it.
+    Broken(LinkError),
+}
+
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> io::Error {
+        match refused {
+            Refused::NobodyThere(error) => error,
+            Refused::Broken(error) => io::Error::other(error),
+        }
+    }
+}
+
+fn nobody_there(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// Connect to a daemon of this user and nobody else's.
+async fn connect(socket: &Path) -> Result<UnixStream, Refused> {
+    let broken = |source| Refused::Broken(LinkError::Connect { socket: socket.to_path_buf(), source });
+    let stream = match UnixStream::connect(socket).await {
+        Ok(stream) => stream,
+        Err(error) if nobody_there(&error) => return Err(Refused::NobodyThere(error)),
+        Err(error) => return Err(broken(error)),
+    };
+    let peer = stream.peer_cred().map_err(broken)?.uid();
+    let own = nix::unistd::geteuid().as_raw();
+    if peer != own {
+        let socket = socket.to_path_buf();
+        return Err(Refused::Broken(LinkError::ForeignDaemon { socket, uid: peer, own_uid: own }));
+    }
+    Ok(stream)
+}
+
+fn autostart_forbidden() -> bool {
+    std::env::var_os("DUNLIN_NO_AUTOSTART").is_some_and(|value| !value.is_empty() && value != "0")
+}
