@@ -1,11 +1,16 @@
 //! Owns the road from a wish to a sandbox that serves: plan, launch, and on a layer that fails, less or nothing.
 //!
 //! Invariant: what is returned is in force, except for what `policy.weakenings` lists; under strict isolation that
-//! list holds nothing that was asked for and lost. The launch itself is the keeper's, behind [`LaunchPort`].
+//! list is empty. The launch itself is the keeper's, behind [`LaunchPort`].
 
 use std::future::Future;
 
-use super::{Machine, Policy, SandboxError, Want, plan, policy, remedy};
+use dunlin_sandbox_profiles::Isolation;
+
+use super::{
+    Machine, Policy, SandboxError, Want, grants::Grants, places::Places, plan, policy, remedy, residue,
+    residue::Residue, view::FsView,
+};
 use crate::launch::plan::{LaunchPlan, Layer};
 
 /// How a launch can fail.
@@ -39,8 +44,20 @@ pub struct Established {
     pub sandbox_id: u64,
     /// What is in force.
     pub policy: Policy,
+    /// Where its sessions find HOME and the like.
+    pub places: Places,
+    /// What to remove when it has ended.
+    pub residue: Residue,
     /// What the caller should know and nothing was lost by.
     pub reported: Vec<String>,
+}
+
+/// A plan with what had to be made on the host for it.
+struct Prepared {
+    plan: LaunchPlan,
+    places: Places,
+    residue: Residue,
+    notes: Vec<String>,
 }
 
 /// Makes the sandbox that `want` asks for on this machine, or says what is missing and how to get it.
@@ -51,16 +68,82 @@ pub async fn establish<P: LaunchPort>(
 ) -> Result<Established, SandboxError> {
     let mut policy = policy::resolve(want, machine)?;
     loop {
-        let plan = plan::launch_plan(&policy);
-        match port.launch(&plan).await {
+        let mut prepared = prepare(&policy, machine)?;
+        let launched = match count(&policy, machine, &mut prepared) {
+            Ok(()) => port.launch(&prepared.plan).await,
+            Err(failure) => Err(failure),
+        };
+        match launched {
             Ok(sandbox_id) => {
-                let reported = policy.notes.clone();
-                return Ok(Established { sandbox_id, policy, reported });
+                let reported = policy.notes.iter().cloned().chain(prepared.notes).collect();
+                let Prepared { places, residue, .. } = prepared;
+                return Ok(Established { sandbox_id, policy, places, residue, reported });
             }
-            Err(LaunchFailure::Keeper(why)) => return Err(SandboxError::Keeper(why)),
-            Err(LaunchFailure::Layer { layer, errno, attempted }) => {
-                policy = policy.without(layer, &remedy::cause(errno, &attempted), machine)?;
+            Err(failure) => {
+                prepared.residue.remove();
+                policy = less(policy, failure, machine)?;
             }
         }
     }
 }
+
+fn less(policy: Policy, failure: LaunchFailure, machine: &Machine) -> Result<Policy, SandboxError> {
+    match failure {
+        LaunchFailure::Keeper(why) => Err(SandboxError::Keeper(why)),
+        LaunchFailure::Layer { layer, errno, attempted } => {
+            policy.without(layer, &remedy::cause(errno, &attempted), machine)
+        }
+    }
+}
+
+/// Looks at the files, makes what the plan needs and plans. What was made before an error is removed again.
+fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError> {
+    let stand_in = residue::stand_in(machine, &policy.key);
+    let places = Places::of(policy, machine.uid, &stand_in);
+    if policy.isolation == Isolation::None {
+        let plan = LaunchPlan::default();
+        return Ok(Prepared { plan, places, residue: Residue::default(), notes: Vec::new() });
+    }
+    let grants = Grants::of(policy);
+    let mut residue = Residue::default();
+    let result = (|| {
+        let view = FsView::gather(policy, &grants, &plan::conditions(machine))?;
+        if policy.workspace_access == dunlin_sandbox_profiles::Access::Write && policy.layers.namespaces.mount
+        {
+            residue.placeholders = view.repositories.place_placeholders(&policy.profile.git)?;
+        }
+        if !policy.layers.namespaces.mount {
+            residue::make_stand_in(&stand_in, &places, &view.git_config)?;
+            residue.stand_in = Some(stand_in.clone());
+        }
+        let plan = plan::launch_plan(policy, &grants, &view, &places, machine);
+        Ok((plan, view.repositories.notes))
+    })();
+    match result {
+        Ok((plan, notes)) => Ok(Prepared { plan, places, residue, notes }),
+        Err(error) => {
+            residue.remove();
+            Err(error)
+        }
+    }
+}
+
+/// Makes the groups that count processes and memory.
+fn count(policy: &Policy, machine: &Machine, prepared: &mut Prepared) -> Result<(), LaunchFailure> {
+    if !policy.layers.cgroup {
+        return Ok(());
+    }
+    let made = machine.cgroup.make(machine.keeper, policy.key.as_str(), &policy.profile.limits);
+    let cgroups = made.map_err(|error| LaunchFailure::Layer {
+        layer: Layer::Cgroup,
+        errno: error.raw_os_error().unwrap_or(nix::libc::EIO),
+        attempted: "making a cgroup".to_owned(),
+    })?;
+    prepared.residue.cgroups.clone_from(&cgroups);
+    prepared.plan.cgroups = cgroups;
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "establish_tests.rs"]
+mod tests;

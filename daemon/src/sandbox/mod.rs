@@ -4,15 +4,33 @@
 //! weakenings. [`policy`], [`plan`] and [`environment`] are functions on values; [`probe`], [`view`] and [`cgroup`]
 //! touch the machine. Enforces nothing itself: that is the child half, `launch`.
 
+mod base;
+pub mod cgroup;
+pub mod environment;
 pub mod establish;
+pub mod git;
+mod git_syntax;
+pub mod grants;
+mod identity;
+pub mod layers;
+pub mod limits;
+pub mod places;
 pub mod plan;
 pub mod policy;
 pub mod probe;
 pub mod remedy;
+pub mod residue;
+mod root;
+#[cfg(test)]
+mod samples;
+mod sockets;
+pub mod view;
 
 pub use establish::{Established, LaunchFailure, LaunchPort, establish};
+pub use places::Places;
 pub use policy::{Caller, Policy, SandboxKey, Want, Weakening};
 pub use probe::Machine;
+pub use residue::Residue;
 
 use std::path::PathBuf;
 

@@ -1,11 +1,129 @@
-//! Owns the translation of a policy into the launcher's plan.
+//! Owns the translation of a policy and the facts about its files into the launcher's plan.
 //!
-//! Invariant: a pure function; the same policy and the same files give the same plan.
+//! Invariant: pure; the same policy and the same facts give the same plan. Where there is no mount namespace the same
+//! grants become Landlock rules on the host's own paths.
 
-use super::Policy;
-use crate::launch::plan::LaunchPlan;
+use std::path::{Path, PathBuf};
 
-/// The plan that puts `policy` in force.
-pub fn launch_plan(policy: &Policy) -> LaunchPlan {
-    LaunchPlan { hostname: policy.name.clone(), ..LaunchPlan::default() }
+use dunlin_sandbox_profiles::Isolation;
+
+use super::{
+    Machine, Policy, base,
+    grants::Grants,
+    limits,
+    places::Places,
+    root::{self, Binds, Shown},
+    view::FsView,
+};
+use crate::launch::plan::{Identity, LandlockAccess, LandlockPlan, LandlockRule, LaunchPlan};
+
+/// The lowest Landlock ABI that knows TCP, and the lowest that knows scopes.
+const LANDLOCK_TCP: u8 = 4;
+const LANDLOCK_SCOPES: u8 = 6;
+
+/// Terminals and the devices that every program expects, for a sandbox that sees the host's /dev.
+const HOST_DEVICES: &[&str] = &[
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+    "/dev/ptmx",
+    "/dev/pts",
+];
+
+/// The plan that puts `policy` in force, but for its cgroups, which are made just before the launch.
+pub fn launch_plan(
+    policy: &Policy,
+    grants: &Grants,
+    view: &FsView,
+    places: &Places,
+    machine: &Machine,
+) -> LaunchPlan {
+    if policy.isolation == Isolation::None {
+        return LaunchPlan::default();
+    }
+    let namespaces = policy.layers.namespaces;
+    let (steps, binds) = root::steps(policy, grants, view, places, &machine.daemon_directories);
+    LaunchPlan {
+        cgroups: Vec::new(),
+        namespaces,
+        identity: namespaces.user.then(|| identity(policy, machine)),
+        rlimits: limits::of_init(&policy.profile.limits),
+        hostname: machine.hostname.clone(),
+        loopback: namespaces.net,
+        listeners: Vec::new(),
+        root: namespaces.mount.then_some(steps),
+        drop_capabilities: true,
+        no_new_privileges: true,
+        undumpable: true,
+        landlock: policy.layers.landlock_abi.map(|abi| landlock(abi, policy, view, places, &binds)),
+        seccomp: None,
+    }
 }
+
+/// Paths whose existence decides about a step, whatever the profile says.
+pub fn conditions(machine: &Machine) -> Vec<PathBuf> {
+    let mut all = base::conditions();
+    all.extend(machine.daemon_directories.iter().cloned());
+    all.extend(HOST_DEVICES.iter().map(PathBuf::from));
+    all
+}
+
+fn identity(policy: &Policy, machine: &Machine) -> Identity {
+    Identity {
+        inside_uid: machine.uid,
+        inside_gid: machine.gid,
+        outside_uid: machine.uid,
+        outside_gid: machine.gid,
+        forbid_nesting: !policy.profile.userns,
+    }
+}
+
+fn landlock(abi: u8, policy: &Policy, view: &FsView, places: &Places, binds: &Binds) -> LandlockPlan {
+    let network_closed = policy.layers.network_closed && !policy.layers.namespaces.net;
+    let rules = match policy.layers.namespaces.mount {
+        true => rules_inside(places, binds),
+        false => rules_outside(view, places, binds),
+    };
+    LandlockPlan {
+        abi,
+        rules,
+        tcp_ports: (network_closed && abi >= LANDLOCK_TCP).then(Vec::new),
+        scoped: abi >= LANDLOCK_SCOPES,
+    }
+}
+
+/// In a root of its own everything that is there may be read; the mounts say what is there.
+fn rules_inside(places: &Places, binds: &Binds) -> Vec<LandlockRule> {
+    let mut rules = vec![rule("/", LandlockAccess::Read), rule("/dev", LandlockAccess::Device)];
+    let writable = base::writable(places).into_iter().chain([PathBuf::from("/proc")]);
+    rules.extend(writable.map(|path| rule(path, LandlockAccess::Write)));
+    let granted = binds.shown.iter().filter(|(_, shown)| **shown != Shown::Read);
+    rules.extend(granted.map(|(path, _)| rule(path, LandlockAccess::Write)));
+    rules
+}
+
+/// On the host's own root only what is granted may be touched.
+fn rules_outside(view: &FsView, places: &Places, binds: &Binds) -> Vec<LandlockRule> {
+    let mut rules = vec![rule("/proc", LandlockAccess::Read)];
+    let devices = HOST_DEVICES.iter().filter(|path| view.trace(Path::new(path)).is_some());
+    rules.extend(devices.map(|path| rule(path, LandlockAccess::Device)));
+    for (path, shown) in &binds.shown {
+        let access = if *shown == Shown::Write { LandlockAccess::Write } else { LandlockAccess::Read };
+        rules.push(rule(path, access));
+    }
+    let own = places.temporary.iter().chain(&places.runtime);
+    rules.extend(own.map(|path| rule(path, LandlockAccess::Write)));
+    rules.extend(places.git_config.iter().map(|path| rule(path, LandlockAccess::Read)));
+    rules
+}
+
+fn rule(path: impl Into<PathBuf>, access: LandlockAccess) -> LandlockRule {
+    LandlockRule { path: path.into(), access }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -3,13 +3,20 @@
 //! Invariant: refuses by default. Nothing that was asked for is missing unless isolation is best-effort, and then
 //! it is in `weakenings`. The key never depends on environment, cwd or size. Pure: looks at no file.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use dunlin_sandbox_profiles::{Isolation, Profile};
+use dunlin_sandbox_profiles::{Access, Isolation, Profile};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Machine, SandboxError, remedy};
+use super::{
+    Machine, SandboxError, grants,
+    layers::{self, Layers},
+    remedy,
+};
 use crate::launch::plan::Layer;
 
 /// What somebody asks for.
@@ -34,8 +41,8 @@ pub struct Caller {
     pub home: PathBuf,
     /// The entries of PATH.
     pub path: Vec<PathBuf>,
-    /// The other variables (CARGO_HOME moves a toolchain, XDG_CONFIG_HOME the identity for git).
-    pub variables: BTreeMap<String, String>,
+    /// All variables, as sent: CARGO_HOME moves a toolchain, XDG_CONFIG_HOME the identity for git.
+    pub variables: BTreeMap<String, Vec<u8>>,
 }
 
 /// Which sandbox a request belongs in: equal keys share one.
@@ -64,27 +71,38 @@ pub struct Policy {
     pub name: String,
     /// The workspace.
     pub workspace: PathBuf,
+    /// Whether the workspace can be written to: the profile's word, or `Read` where that would be unwise.
+    pub workspace_access: Access,
     /// What the sandbox may do.
     pub profile: Profile,
     /// What happens where something cannot be enforced.
     pub isolation: Isolation,
     /// The caller that the sandbox is made for.
     pub caller: Caller,
+    /// What the kernel is asked to enforce.
+    pub layers: Layers,
     /// What is not in force.
     pub weakenings: Vec<Weakening>,
     /// What the caller should know and nothing was lost by.
     pub notes: Vec<String>,
 }
 
+impl Caller {
+    /// The value of a variable, if it is text.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        String::from_utf8(self.variables.get(name)?.clone()).ok()
+    }
+}
+
 impl SandboxKey {
     /// The key of what is wanted on this machine. Cheap and without errors, to look a live sandbox up by.
     pub fn of(want: &Want, machine: &Machine) -> Self {
-        let isolation = want.isolation.unwrap_or(want.profile.isolation);
         let mut hash = Sha256::new();
         for part in [
             want.workspace.as_os_str().as_encoded_bytes(),
             want.sandbox.as_bytes(),
-            format!("{isolation:?}").as_bytes(),
+            want.caller.home.as_os_str().as_encoded_bytes(),
+            format!("{:?}", isolation(want)).as_bytes(),
             format!("{:?}", want.profile).as_bytes(),
             format!("{} {} {}", machine.release, machine.landlock_abi, machine.uid).as_bytes(),
         ] {
@@ -103,27 +121,142 @@ impl SandboxKey {
 
 /// What is wanted, met by this machine.
 pub fn resolve(want: &Want, machine: &Machine) -> Result<Policy, SandboxError> {
-    let isolation = want.isolation.unwrap_or(want.profile.isolation);
-    Ok(Policy {
+    let isolation = isolation(want);
+    let mut policy = Policy {
         key: SandboxKey::of(want, machine),
         name: want.sandbox.clone(),
         workspace: want.workspace.clone(),
+        workspace_access: want.profile.fs.workspace,
         profile: want.profile.clone(),
         isolation,
         caller: want.caller.clone(),
+        layers: Layers::wanted(&want.profile, isolation, machine),
         weakenings: Vec::new(),
         notes: Vec::new(),
-    })
+    };
+    if isolation != Isolation::None {
+        check_workspace(want, machine)?;
+        if let Some(hint) = too_wide(&want.workspace, &want.caller.home) {
+            policy.workspace_access = Access::Read;
+            policy.notes.push(hint);
+        }
+        policy.meet_limits(machine)?;
+    }
+    Ok(policy)
 }
 
 impl Policy {
     /// The same without a layer that turned out not to work, if isolation allows that and something remains.
-    pub fn without(self, layer: Layer, cause: &str, machine: &Machine) -> Result<Self, SandboxError> {
-        Err(SandboxError::Launch {
-            layer,
-            what: remedy::name(layer).to_owned(),
-            why: cause.to_owned(),
-            remedy: remedy::mend(layer, machine),
-        })
+    pub fn without(mut self, layer: Layer, cause: &str, machine: &Machine) -> Result<Self, SandboxError> {
+        let remedy = remedy::mend(layer, machine);
+        let Some(loss) = self.layers.lose(layer, machine) else {
+            return Err(SandboxError::Launch {
+                layer,
+                what: remedy::name(layer).to_owned(),
+                why: cause.to_owned(),
+                remedy,
+            });
+        };
+        if let layers::Loss::Convenience(note) = loss {
+            self.notes.push(format!("{note}: {cause}"));
+            return Ok(self);
+        }
+        self.weaken(layer, loss.what(), cause, remedy)?;
+        for (layer, what, why) in self.layers.consequences(machine) {
+            if !self.weakenings.iter().any(|weakening| weakening.what == what) {
+                self.weaken(layer, what, &why, remedy::mend(layer, machine))?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Records a loss, or refuses where isolation is strict.
+    pub fn weaken(
+        &mut self,
+        layer: Layer,
+        what: &str,
+        why: &str,
+        remedy: String,
+    ) -> Result<(), SandboxError> {
+        let (what, why) = (what.to_owned(), why.to_owned());
+        if self.isolation != Isolation::BestEffort {
+            let name = remedy::name(layer).to_owned();
+            return Err(SandboxError::Unenforceable { layer, what: name, why, remedy });
+        }
+        self.weakenings.push(Weakening { layer, what, why, remedy });
+        Ok(())
+    }
+
+    /// Limits that the profile calls hard need something that enforces them.
+    fn meet_limits(&mut self, machine: &Machine) -> Result<(), SandboxError> {
+        let limits = &self.profile.limits;
+        let remedy = remedy::mend(Layer::Cgroup, machine);
+        if limits.memory.hard && limits.memory.value.is_some() && !machine.cgroup.limits_memory() {
+            let why = "no memory cgroup can be made".to_owned();
+            let what = "the hard limit on memory".to_owned();
+            return Err(SandboxError::Unenforceable { layer: Layer::Cgroup, what, why, remedy });
+        }
+        if limits.processes.value.is_some() && machine.uid == 0 && !machine.cgroup.limits_processes() {
+            let what = "the number of processes is not limited";
+            self.weaken(Layer::Cgroup, what, "for root only a pids cgroup limits it", remedy)?;
+        }
+        Ok(())
     }
 }
+
+fn isolation(want: &Want) -> Isolation {
+    match (want.profile.isolation, want.isolation) {
+        (Isolation::None, _) => Isolation::None,
+        (profile, Some(Isolation::None) | None) => profile,
+        (_, Some(asked)) => asked,
+    }
+}
+
+/// Directories that no workspace lies in, with the reason.
+const NEVER: &[&str] = &["/proc", "/sys", "/dev"];
+
+/// Directories too wide to be written to as a workspace, beside HOME and what contains it.
+const TOO_WIDE: &[&str] = &["/", "/tmp", "/var/tmp", "/usr", "/etc", "/var", "/opt", "/boot", "/srv", "/mnt"];
+
+fn check_workspace(want: &Want, machine: &Machine) -> Result<(), SandboxError> {
+    let workspace = &want.workspace;
+    let refuse = |why: String| Err(SandboxError::Workspace { path: workspace.clone(), why });
+    if !workspace.is_absolute() {
+        return refuse("it is not an absolute path; name it from the root".to_owned());
+    }
+    if let Some(root) = NEVER.iter().find(|root| workspace.starts_with(root)) {
+        return refuse(format!("{root} belongs to the kernel; choose a project directory with -w"));
+    }
+    if ["/run", "/run/user"].iter().any(|shared| workspace == Path::new(shared)) {
+        return refuse(
+            "it is full of other programs' sockets; choose a project directory with -w".to_owned(),
+        );
+    }
+    let whole = workspace == Path::new("/") || *workspace == want.caller.home;
+    for own in &machine.daemon_directories {
+        if workspace.starts_with(own) || (own.starts_with(workspace) && !whole) {
+            return refuse(format!(
+                "it holds the daemon's own files in {}; choose a project directory with -w",
+                own.display()
+            ));
+        }
+    }
+    if let Some(secret) = grants::secrets(&want.caller).iter().find(|secret| workspace.starts_with(secret)) {
+        return refuse(format!("{} holds secrets; choose a project directory with -w", secret.display()));
+    }
+    Ok(())
+}
+
+fn too_wide(workspace: &Path, home: &Path) -> Option<String> {
+    let wide = home.starts_with(workspace) || TOO_WIDE.iter().any(|wide| workspace == Path::new(wide));
+    wide.then(|| {
+        format!(
+            "{} is read-only as a workspace; name a project directory with -w to write",
+            workspace.display()
+        )
+    })
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

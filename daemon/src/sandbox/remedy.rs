@@ -37,7 +37,10 @@ pub fn name(layer: Layer) -> &'static str {
 
 /// What was attempted and what the kernel said.
 pub fn cause(errno: i32, attempted: &str) -> String {
-    format!("{attempted}: {}", Errno::from_raw(errno).desc())
+    {
+        let errno = Errno::from_raw(errno);
+        format!("{attempted}: {} ({errno:?})", errno.desc())
+    }
 }
 
 /// The next step for somebody who wants this layer.

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod fdpass;
+pub mod landlock;
 pub mod map;
 pub mod memfd;
 pub mod process;

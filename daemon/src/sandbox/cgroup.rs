@@ -1,0 +1,199 @@
+//! Owns the cgroups that count a sandbox's processes and memory: where they may lie, making and removing them.
+//!
+//! Invariant: one group per sandbox and hierarchy under a name that says whose it is, so that a worker that was killed
+//! leaves nothing that the next one does not find ([`sweep`]). Version 2 where a subtree is delegated to us, version 1
+//! where root may make groups. Without either nothing is made and `policy` says what that loses.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use dunlin_sandbox_profiles::Limits;
+
+use super::limits::RESERVE;
+
+/// Where groups can be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CgroupPlace {
+    /// Nowhere.
+    #[default]
+    None,
+    /// A delegated directory of version 2 whose children get the pids and memory controllers.
+    Unified(PathBuf),
+    /// Directories of version 1, by controller.
+    Split {
+        /// Of the pids controller.
+        pids: Option<PathBuf>,
+        /// Of the memory controller.
+        memory: Option<PathBuf>,
+    },
+}
+
+/// Our groups' names begin with this, followed by the keeper's pid and the sandbox.
+const PREFIX: &str = "dunlin-";
+
+impl CgroupPlace {
+    /// Looks for a place. Reads only; whether it is writable is asked of the kernel by access(2).
+    pub fn probe() -> Self {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let unified = unified(&own, &mounts).filter(|place| can_delegate(place));
+        if let Some(place) = unified {
+            return Self::Unified(place);
+        }
+        let writable = |place: &PathBuf| is_writable(place);
+        let pids = split(&own, &mounts, "pids").filter(writable);
+        let memory = split(&own, &mounts, "memory").filter(writable);
+        if pids.is_none() && memory.is_none() { Self::None } else { Self::Split { pids, memory } }
+    }
+
+    /// Whether memory can be limited.
+    pub fn limits_memory(&self) -> bool {
+        matches!(self, Self::Unified(_) | Self::Split { memory: Some(_), .. })
+    }
+
+    /// Whether processes can be counted.
+    pub fn limits_processes(&self) -> bool {
+        matches!(self, Self::Unified(_) | Self::Split { pids: Some(_), .. })
+    }
+
+    /// Makes the groups of one sandbox with its limits. What was made before an error is removed again.
+    pub fn make(&self, keeper: u32, sandbox: &str, limits: &Limits) -> io::Result<Vec<PathBuf>> {
+        let name = format!("{PREFIX}{keeper}-{sandbox}");
+        let processes = limits.processes.value.map(|processes| processes.saturating_add(RESERVE).to_string());
+        let memory = limits.memory.value.map(|memory| memory.0.to_string());
+        let mut made = Vec::new();
+        let result = match self {
+            Self::None => Ok(()),
+            Self::Unified(place) => {
+                let values = [("pids.max", processes), ("memory.max", memory)];
+                add(&mut made, place.join(name), &values)
+            }
+            Self::Split { pids, memory: place } => {
+                let count = pids.iter().try_for_each(|place| {
+                    add(&mut made, place.join(&name), &[("pids.max", processes.clone())])
+                });
+                count.and_then(|()| {
+                    place.iter().try_for_each(|place| {
+                        add(&mut made, place.join(&name), &[("memory.limit_in_bytes", memory.clone())])
+                    })
+                })
+            }
+        };
+        if let Err(error) = result {
+            made.iter().for_each(|directory| drop(fs::remove_dir(directory)));
+            return Err(error);
+        }
+        Ok(made)
+    }
+
+    /// Removes the empty groups of this keeper and of keepers that are gone; the kernel keeps those that hold a process.
+    pub fn sweep(&self, keeper: u32) {
+        let places: Vec<&PathBuf> = match self {
+            Self::None => Vec::new(),
+            Self::Unified(place) => vec![place],
+            Self::Split { pids, memory } => pids.iter().chain(memory).collect(),
+        };
+        for entry in places.into_iter().flat_map(|place| fs::read_dir(place).into_iter().flatten().flatten())
+        {
+            let owner = owner(&entry.file_name().to_string_lossy());
+            if owner.is_some_and(|pid| pid == keeper || !Path::new(&format!("/proc/{pid}")).exists()) {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+}
+
+/// Makes one group. An empty one of that name is a killed worker's left.
+fn add(made: &mut Vec<PathBuf>, directory: PathBuf, values: &[(&str, Option<String>)]) -> io::Result<()> {
+    let _ = fs::remove_dir(&directory);
+    fs::create_dir(&directory)?;
+    made.push(directory.clone());
+    for (file, value) in values {
+        if let Some(value) = value {
+            fs::write(directory.join(file), value)?;
+        }
+    }
+    Ok(())
+}
+
+/// The keeper that made a group of this name.
+fn owner(name: &str) -> Option<u32> {
+    name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
+}
+
+/// The parent of our own version 2 group: our own holds processes, and such a group cannot have limited children.
+fn unified(own: &str, mounts: &str) -> Option<PathBuf> {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"))?.split(' ').nth(1)?;
+    Path::new(mount).join(path).parent().map(Path::to_path_buf).filter(|place| place.starts_with(mount))
+}
+
+/// Whether children of this group get both controllers, and we may make some.
+fn can_delegate(place: &Path) -> bool {
+    let enabled = fs::read_to_string(place.join("cgroup.subtree_control")).unwrap_or_default();
+    let has = |controller| enabled.split_whitespace().any(|name| name == controller);
+    has("pids") && has("memory") && is_writable(place) && is_writable(&place.join("cgroup.procs"))
+}
+
+fn split(own: &str, mounts: &str, controller: &str) -> Option<PathBuf> {
+    let mount = mounts.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let is_ours =
+            *fields.get(2)? == "cgroup" && fields.get(3)?.split(',').any(|option| option == controller);
+        is_ours.then(|| fields[1].to_owned())
+    })?;
+    let path = own.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        fields.next()?.split(',').any(|name| name == controller).then(|| fields.next())?
+    })?;
+    Some(Path::new(&mount).join(path.trim_start_matches('/')))
+}
+
+fn is_writable(path: &Path) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPLIT: &str = "8:pids:/\n4:memory:/a/b\n2:cpu,cpuacct:/x\n0::/\n";
+    const MOUNTS: &str = "tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0\n\
+        cgroup /sys/fs/cgroup/pids cgroup rw,relatime,pids 0 0\n\
+        cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
+        cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+
+    #[test]
+    fn the_place_of_a_controller_is_our_own_group_in_its_hierarchy() {
+        let place = |controller| split(SPLIT, MOUNTS, controller);
+        assert_eq!(place("pids"), Some(PathBuf::from("/sys/fs/cgroup/pids")));
+        assert_eq!(place("memory"), Some(PathBuf::from("/sys/fs/cgroup/memory/a/b")));
+        assert_eq!(place("cpu"), None);
+    }
+
+    #[test]
+    fn the_delegated_place_is_beside_our_own_group() {
+        let mounts = "cgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n";
+        let own = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/dunlin.service/daemon\n";
+        let expected = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice/dunlin.service";
+        assert_eq!(unified(own, mounts), Some(PathBuf::from(expected)));
+        assert_eq!(unified("0::/\n", mounts), None);
+        assert_eq!(unified(own, "proc /proc proc rw 0 0\n"), None);
+    }
+
+    #[test]
+    fn only_groups_of_this_keeper_and_of_dead_ones_are_swept() {
+        let place = tempfile::tempdir().unwrap();
+        let split = CgroupPlace::Split { pids: Some(place.path().to_path_buf()), memory: None };
+        // No pid reaches this number; pid 1 always lives.
+        for name in ["dunlin-7-x", "dunlin-4194305-x", "dunlin-1-x", "other"] {
+            fs::create_dir(place.path().join(name)).unwrap();
+        }
+        split.sweep(7);
+        let left =
+            ["dunlin-7-x", "dunlin-4194305-x", "dunlin-1-x", "other"].map(|n| place.path().join(n).exists());
+        assert_eq!(left, [false, false, true, true]);
+    }
+}

@@ -1,0 +1,263 @@
+//! Owns what of a repository makes the *host* run code later, and so is read-only and pinned inside a sandbox.
+//!
+//! Invariant: every guarded name exists before the launch (a missing one gets a placeholder inside the git directory,
+//! never elsewhere), because what does not exist cannot be held read-only. A git directory outside the workspace is
+//! believed only if it points back at the workspace: a command could have written the `.git` file that names it.
+
+use std::{
+    fs, io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use dunlin_sandbox_profiles::{Git, Guard};
+use nix::libc;
+
+use super::{SandboxError, git_syntax, view::unreadable};
+
+/// Git directories of submodules looked for, and how deep their names may nest.
+const MODULES_MAX: usize = 512;
+const MODULE_DEPTH_MAX: usize = 8;
+
+/// What is found in and around a workspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repositories {
+    /// Directories that hold a repository's shared parts; one of them may lie outside the workspace.
+    pub directories: Vec<PathBuf>,
+    /// What must not change, in the order it was found.
+    pub guards: Vec<Guarded>,
+    /// `.git` files of other worktrees: shown read-only, or `git worktree prune` takes them for gone.
+    pub shown: Vec<PathBuf>,
+    /// Why git will not work here, if so.
+    pub notes: Vec<String>,
+}
+
+/// A name that is held read-only, with everything above it up to the git directory pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guarded {
+    /// The path.
+    pub path: PathBuf,
+    /// Which key of a profile lifts the guard.
+    pub key: Key,
+    /// What is put there if nothing is.
+    pub placeholder: Placeholder,
+}
+
+/// The key of `[git]` in a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// `git.hooks`
+    Hooks,
+    /// `git.config`
+    Config,
+}
+
+/// What stands in for a missing name. Each means to git what absence means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placeholder {
+    /// Nothing: the name is guarded only where it exists.
+    None,
+    /// An empty directory.
+    Directory,
+    /// A file with this text.
+    File(&'static str),
+}
+
+/// The names in a git directory.
+const NAMES: &[(&str, Key, Placeholder)] = &[
+    ("hooks", Key::Hooks, Placeholder::Directory),
+    ("config", Key::Config, Placeholder::File("")),
+    ("config.worktree", Key::Config, Placeholder::File("")),
+    ("commondir", Key::Config, Placeholder::File(".\n")),
+];
+
+/// The names in the directory of a linked worktree.
+const WORKTREE_NAMES: &[(&str, Key, Placeholder)] = &[
+    ("commondir", Key::Config, Placeholder::None),
+    ("gitdir", Key::Config, Placeholder::None),
+    ("config.worktree", Key::Config, Placeholder::File("")),
+];
+
+impl Guarded {
+    /// Whether the profile wants it held.
+    pub fn applies(&self, git: &Git) -> bool {
+        match self.key {
+            Key::Hooks => git.hooks == Guard::Protect,
+            Key::Config => git.config == Guard::Protect,
+        }
+    }
+}
+
+impl Repositories {
+    /// Looks at the workspace's own `.git`.
+    pub fn gather(workspace: &Path) -> Result<Self, SandboxError> {
+        let mut found = Self::default();
+        let dot_git = workspace.join(".git");
+        match fs::symlink_metadata(&dot_git) {
+            Err(_) if workspace.join("HEAD").is_file() && workspace.join("objects").is_dir() => {
+                found.take_repository(workspace, workspace)?;
+            }
+            Err(_) => {}
+            Ok(kind) if kind.is_dir() => found.take_repository(&dot_git, workspace)?,
+            Ok(kind) if kind.is_file() => found.take_linked(&dot_git, workspace)?,
+            Ok(_) => return Err(symbolic(&dot_git)),
+        }
+        Ok(found)
+    }
+
+    /// Git directories that are not below the workspace.
+    pub fn outside(&self, workspace: &Path) -> impl Iterator<Item = PathBuf> {
+        self.directories.iter().filter(move |path| !path.starts_with(workspace)).cloned()
+    }
+
+    /// Makes the placeholders that are missing and says which. Nothing is followed, nothing overwritten.
+    pub fn place_placeholders(&self, git: &Git) -> Result<Vec<PathBuf>, SandboxError> {
+        let mut made = Vec::new();
+        for guard in self.guards.iter().filter(|guard| guard.applies(git)) {
+            let result = match guard.placeholder {
+                Placeholder::None => continue,
+                Placeholder::Directory => fs::create_dir(&guard.path),
+                Placeholder::File(text) => write_new(&guard.path, text),
+            };
+            match result {
+                Ok(()) => made.push(guard.path.clone()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(unreadable(&guard.path)(error)),
+            }
+        }
+        Ok(made)
+    }
+
+    /// A `.git` file: a linked worktree, a submodule, or somebody's trick.
+    fn take_linked(&mut self, dot_git: &Path, workspace: &Path) -> Result<(), SandboxError> {
+        let text = fs::read_to_string(dot_git).map_err(unreadable(dot_git))?;
+        let target = text.strip_prefix("gitdir:").map(|path| workspace.join(path.trim()));
+        let directory = target.and_then(|path| fs::canonicalize(path).ok());
+        self.guards.push(held(dot_git));
+        let believed = |directory: &PathBuf| points_back(directory, workspace);
+        let Some(directory) = directory.filter(|path| path.starts_with(workspace) || believed(path)) else {
+            let note =
+                "git does not work here: .git names a directory that does not point back at this workspace";
+            self.notes.push(note.to_owned());
+            return Ok(());
+        };
+        let common = fs::read_to_string(directory.join("commondir"));
+        let common = common.ok().and_then(|text| fs::canonicalize(directory.join(text.trim())).ok());
+        let common = common.filter(|common| directory.starts_with(common.join("worktrees")));
+        self.take_repository(common.as_ref().unwrap_or(&directory), workspace)
+    }
+
+    fn take_repository(&mut self, directory: &Path, workspace: &Path) -> Result<(), SandboxError> {
+        self.directories.push(directory.to_path_buf());
+        self.guard(directory, NAMES)?;
+        self.guard_configured(directory, workspace);
+        for worktree in subdirectories(&directory.join("worktrees")) {
+            self.guard(&worktree, WORKTREE_NAMES)?;
+            let link = fs::read_to_string(worktree.join("gitdir")).map(|text| PathBuf::from(text.trim()));
+            let Some(link) = link.ok().filter(|link| link.is_absolute() && link.is_file()) else { continue };
+            if link.starts_with(workspace) {
+                self.guards.push(held(&link));
+            } else {
+                self.shown.push(link);
+            }
+        }
+        let mut modules = Vec::new();
+        collect_modules(&directory.join("modules"), 0, &mut modules);
+        for module in modules {
+            self.guard(&module, NAMES)?;
+            let link = worktree_of(&module).map(|worktree| worktree.join(".git"));
+            if let Some(link) = link.filter(|link| link.starts_with(workspace) && link.is_file()) {
+                self.guards.push(held(&link));
+            }
+        }
+        Ok(())
+    }
+
+    fn guard(&mut self, directory: &Path, names: &[(&str, Key, Placeholder)]) -> Result<(), SandboxError> {
+        for (name, key, placeholder) in names {
+            let path = directory.join(name);
+            match fs::symlink_metadata(&path) {
+                Ok(kind) if kind.is_symlink() => return Err(symbolic(&path)),
+                Err(_) if *placeholder == Placeholder::None => continue,
+                _ => self.guards.push(Guarded { path, key: *key, placeholder: *placeholder }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Files in the workspace that the configuration itself names: included files, another directory for hooks.
+    fn guard_configured(&mut self, directory: &Path, workspace: &Path) {
+        let text = fs::read_to_string(directory.join("config")).unwrap_or_default();
+        for entry in git_syntax::entries(&text) {
+            let (base, key) = match (entry.section.as_str(), entry.key.as_str()) {
+                ("include" | "includeif", "path") => (directory, Key::Config),
+                ("core", "hookspath") => (workspace, Key::Hooks),
+                _ => continue,
+            };
+            let named = fs::canonicalize(base.join(&entry.value));
+            if let Some(path) = named.ok().filter(|path| path.starts_with(workspace) && path != workspace) {
+                self.guards.push(Guarded { path, key, placeholder: Placeholder::None });
+            }
+        }
+    }
+}
+
+fn held(link: &Path) -> Guarded {
+    Guarded { path: link.to_path_buf(), key: Key::Config, placeholder: Placeholder::None }
+}
+
+/// Whether a git directory says that it belongs to this workspace.
+fn points_back(directory: &Path, workspace: &Path) -> bool {
+    let linked = fs::read_to_string(directory.join("gitdir"));
+    let linked = linked.ok().and_then(|text| fs::canonicalize(directory.join(text.trim())).ok());
+    linked == Some(workspace.join(".git")) || worktree_of(directory).as_deref() == Some(workspace)
+}
+
+/// `core.worktree` of a submodule's git directory.
+fn worktree_of(directory: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(directory.join("config")).ok()?;
+    let entries = git_syntax::entries(&text);
+    let entry = entries.iter().rfind(|entry| entry.section == "core" && entry.key == "worktree")?;
+    fs::canonicalize(directory.join(&entry.value)).ok()
+}
+
+fn collect_modules(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    for inner in subdirectories(directory) {
+        if found.len() >= MODULES_MAX || depth >= MODULE_DEPTH_MAX {
+            return;
+        }
+        if inner.join("HEAD").is_file() {
+            collect_modules(&inner.join("modules"), depth + 1, found);
+            found.push(inner);
+        } else {
+            collect_modules(&inner, depth + 1, found);
+        }
+    }
+}
+
+/// The directories in a directory, links left out, in the order of their names.
+fn subdirectories(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut paths: Vec<PathBuf> = directories.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o644).custom_flags(libc::O_NOFOLLOW);
+    io::Write::write_all(&mut options.open(path)?, text.as_bytes())
+}
+
+fn symbolic(path: &Path) -> SandboxError {
+    SandboxError::Workspace {
+        path: path.to_path_buf(),
+        why: "it is a symbolic link, which cannot be held in place; put the directory or file itself there"
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "git_tests.rs"]
+mod tests;

@@ -1,0 +1,156 @@
+use std::{os::unix::fs::symlink, process::Command};
+
+use super::*;
+
+/// A directory with links resolved, and git run in it with nothing of this user's.
+struct Place {
+    _tree: tempfile::TempDir,
+    root: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let tree = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(tree.path()).unwrap();
+        Self { _tree: tree, root }
+    }
+
+    fn git(&self, inside: &str, arguments: &[&str]) {
+        let mut command = Command::new("git");
+        command
+            .current_dir(self.root.join(inside))
+            .args(["-c", "protocol.file.allow=always"])
+            .args(arguments);
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        for name in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{name}_NAME"), "a").env(format!("GIT_{name}_EMAIL"), "a@b");
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn repository(&self, name: &str) {
+        self.git("", &["init", "-q", name]);
+        self.git(name, &["commit", "-q", "--allow-empty", "-m", "first"]);
+    }
+
+    fn gather(&self, name: &str) -> Repositories {
+        Repositories::gather(&self.root.join(name)).unwrap()
+    }
+
+    fn guards(&self, found: &Repositories) -> Vec<String> {
+        let names = found.guards.iter().map(|guard| guard.path.strip_prefix(&self.root).unwrap());
+        names.map(|name| name.display().to_string()).collect()
+    }
+}
+
+const PROTECT: Git = Git { hooks: Guard::Protect, config: Guard::Protect };
+
+#[test]
+fn a_repository_guards_what_the_host_runs_and_fills_the_gaps() {
+    let place = Place::new();
+    place.repository("app");
+    fs::remove_dir_all(place.root.join("app/.git/hooks")).unwrap();
+    let found = place.gather("app");
+    assert_eq!(
+        place.guards(&found),
+        ["app/.git/hooks", "app/.git/config", "app/.git/config.worktree", "app/.git/commondir"]
+    );
+    let made = found.place_placeholders(&PROTECT).unwrap();
+    assert_eq!(made.len(), 3, "{made:?}");
+    assert_eq!(found.place_placeholders(&PROTECT).unwrap(), [] as [PathBuf; 0]);
+    place.git("app", &["status"]);
+    place.git("app", &["gc", "-q"]);
+    place.git("app", &["commit", "-q", "--allow-empty", "-m", "with placeholders"]);
+}
+
+#[test]
+fn a_linked_worktree_brings_the_repository_it_belongs_to() {
+    let place = Place::new();
+    place.repository("main");
+    place.git("main", &["worktree", "add", "-q", "../linked"]);
+    place.git("main", &["worktree", "add", "-q", "../other"]);
+    let found = place.gather("linked");
+    assert_eq!(found.directories, [place.root.join("main/.git")]);
+    assert_eq!(found.shown, [place.root.join("other/.git")]);
+    let guards = place.guards(&found);
+    for name in [
+        "linked/.git",
+        "main/.git/config",
+        "main/.git/hooks",
+        "main/.git/worktrees/linked/gitdir",
+        "main/.git/worktrees/other/commondir",
+        "main/.git/worktrees/other/config.worktree",
+    ] {
+        assert!(guards.contains(&name.to_owned()), "{name} in {guards:?}");
+    }
+    let outside: Vec<PathBuf> = found.outside(&place.root.join("linked")).collect();
+    assert_eq!(outside, [place.root.join("main/.git")]);
+}
+
+#[test]
+fn a_git_file_that_names_somebody_elses_repository_is_not_believed() {
+    let place = Place::new();
+    place.repository("victim");
+    fs::create_dir(place.root.join("app")).unwrap();
+    fs::write(place.root.join("app/.git"), "gitdir: ../victim/.git\n").unwrap();
+    let found = place.gather("app");
+    assert_eq!(found.directories, [] as [PathBuf; 0]);
+    assert_eq!(found.notes.len(), 1);
+    assert_eq!(place.guards(&found), ["app/.git"]);
+}
+
+#[test]
+fn submodules_are_guarded_where_their_git_directories_lie() {
+    let place = Place::new();
+    place.repository("library");
+    place.repository("app");
+    place.git("app", &["submodule", "--quiet", "add", "../library", "deps/library"]);
+    let guards = place.guards(&place.gather("app"));
+    for name in [
+        "app/.git/modules/deps/library/config",
+        "app/.git/modules/deps/library/hooks",
+        "app/.git/modules/deps/library/commondir",
+        "app/deps/library/.git",
+    ] {
+        assert!(guards.contains(&name.to_owned()), "{name} in {guards:?}");
+    }
+    let found = place.gather("app/deps/library");
+    assert_eq!(found.directories, [place.root.join("app/.git/modules/deps/library")]);
+}
+
+#[test]
+fn files_that_the_configuration_names_are_guarded_too() {
+    let place = Place::new();
+    place.repository("app");
+    fs::create_dir(place.root.join("app/.husky")).unwrap();
+    fs::write(place.root.join("app/.gitconfig"), "").unwrap();
+    place.git("app", &["config", "core.hooksPath", ".husky"]);
+    place.git("app", &["config", "include.path", "../.gitconfig"]);
+    let guards = place.guards(&place.gather("app"));
+    assert!(guards.contains(&"app/.husky".to_owned()), "{guards:?}");
+    assert!(guards.contains(&"app/.gitconfig".to_owned()), "{guards:?}");
+}
+
+#[test]
+fn a_link_in_place_of_a_guarded_name_is_refused() {
+    for name in [".git", ".git/hooks", ".git/config"] {
+        let place = Place::new();
+        place.repository("app");
+        let path = place.root.join("app").join(name);
+        fs::rename(&path, place.root.join("moved")).unwrap();
+        symlink(place.root.join("moved"), &path).unwrap();
+        let error = Repositories::gather(&place.root.join("app")).unwrap_err().to_string();
+        assert!(error.contains("symbolic link"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn allowed_keys_get_neither_guard_nor_placeholder() {
+    let place = Place::new();
+    place.repository("app");
+    let found = place.gather("app");
+    let allowed = Git { hooks: Guard::Allow, config: Guard::Allow };
+    assert_eq!(found.place_placeholders(&allowed).unwrap(), [] as [PathBuf; 0]);
+    assert!(found.guards.iter().all(|guard| !guard.applies(&allowed)));
+}

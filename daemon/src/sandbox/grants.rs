@@ -1,0 +1,124 @@
+//! Owns which host paths a profile names on this machine for this caller, before anybody looks whether they exist.
+//!
+//! Invariant: pure. Paths are absolute; `${path}` is left to `view`, which follows the links of PATH entries.
+
+use std::path::{Path, PathBuf};
+
+use dunlin_sandbox_profiles::{PathEntry, PathSet, SYSTEM_DIRECTORIES};
+
+use super::{Caller, Policy};
+
+/// A profile's lists as paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Readable.
+    pub read: Vec<PathBuf>,
+    /// Writable.
+    pub write: Vec<PathBuf>,
+    /// Writable through a private upper layer.
+    pub overlay: Vec<PathBuf>,
+    /// Readable, never writable, pinned.
+    pub protect: Vec<PathBuf>,
+    /// Absent.
+    pub hide: Vec<PathBuf>,
+    /// PATH entries and what their links resolve to are readable.
+    pub search_path: bool,
+}
+
+/// What is readable besides the profile's list: read-only state of the system that programs expect to find.
+const SYSTEM_STATE: &[&str] = &["/var/lib/ca-certificates", "/var/lib/dpkg", "/sys/devices/system"];
+
+/// Parts of readable system directories that are nobody's business. For an ordinary user the kernel hides them
+/// already; root reads them.
+const SYSTEM_SECRETS: &[&str] = &[
+    "/etc/shadow",
+    "/etc/shadow-",
+    "/etc/gshadow",
+    "/etc/gshadow-",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/security/opasswd",
+    "/etc/ssl/private",
+    "/etc/pki/tls/private",
+    "/etc/ssh/ssh_host_rsa_key",
+    "/etc/ssh/ssh_host_ecdsa_key",
+    "/etc/ssh/ssh_host_ed25519_key",
+    "/etc/NetworkManager/system-connections",
+    "/etc/wireguard",
+    "/etc/ipsec.secrets",
+    "/etc/krb5.keytab",
+    "/etc/wpa_supplicant",
+    "/etc/ppp",
+    "/etc/docker",
+    "/etc/kubernetes",
+    "/etc/rancher",
+    "/etc/letsencrypt",
+];
+
+impl Grants {
+    /// What the policy's profile names.
+    pub fn of(policy: &Policy) -> Self {
+        let fs = &policy.profile.fs;
+        let place = |entries: &[PathEntry]| {
+            let paths = entries.iter().flat_map(|entry| place(entry, policy));
+            paths.collect::<Vec<_>>()
+        };
+        let search_path = fs.read.contains(&PathEntry::All(PathSet::SearchPath));
+        let mut grants = Self {
+            read: place(&fs.read),
+            write: place(&fs.write),
+            overlay: place(&fs.overlay),
+            protect: place(&fs.protect),
+            hide: place(&fs.hide),
+            search_path,
+        };
+        grants.read.extend(SYSTEM_STATE.iter().map(PathBuf::from));
+        grants.hide.extend(SYSTEM_SECRETS.iter().map(PathBuf::from));
+        grants
+    }
+}
+
+/// Where this caller's secrets lie, whether or not they exist.
+pub fn secrets(caller: &Caller) -> Vec<PathBuf> {
+    let lists = dunlin_sandbox_profiles::secrets().iter();
+    lists.flat_map(|secret| secret.hide_at(&caller.home, |name| caller.variable(name))).collect()
+}
+
+/// The toolchains' readable parts and caches.
+pub fn toolchains(caller: &Caller) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let variable = |name: &str| caller.variable(name);
+    let all = dunlin_sandbox_profiles::toolchains();
+    let read = all.iter().flat_map(|toolchain| toolchain.read_at(&caller.home, variable)).collect();
+    let cache = all.iter().flat_map(|toolchain| toolchain.cache_at(&caller.home, variable)).collect();
+    (read, cache)
+}
+
+fn place(entry: &PathEntry, policy: &Policy) -> Vec<PathBuf> {
+    let caller = &policy.caller;
+    match entry {
+        PathEntry::At(path) => vec![path.place(&caller.home, &policy.workspace)],
+        PathEntry::All(PathSet::System) => SYSTEM_DIRECTORIES.iter().map(PathBuf::from).collect(),
+        PathEntry::All(PathSet::Toolchains) => toolchains(caller).0,
+        PathEntry::All(PathSet::Caches) => toolchains(caller).1,
+        PathEntry::All(PathSet::Secrets) => secrets(caller),
+        PathEntry::All(PathSet::SearchPath) => Vec::new(),
+    }
+}
+
+/// The directory of an installation whose programs lie in `directory`: `X` for `X/bin`, where showing `X` whole shows
+/// nothing but programs and what they need. Else `directory` itself.
+pub fn installation(directory: &Path, policy: &Policy, secrets: &[PathBuf]) -> PathBuf {
+    let whole = || {
+        let is_bin = directory.file_name().is_some_and(|name| name == "bin" || name == "sbin");
+        let parent = directory.parent().filter(|_| is_bin)?;
+        let home = &policy.caller.home;
+        let (read, cache) = toolchains(&policy.caller);
+        let mut known = read.iter().chain(&cache).chain(secrets);
+        let too_much = home.starts_with(parent)
+            || policy.workspace.starts_with(parent)
+            || *parent == home.join(".local")
+            || known.any(|known| known.starts_with(parent) && known != parent);
+        (!too_much && parent != Path::new("/")).then(|| parent.to_path_buf())
+    };
+    whole().unwrap_or_else(|| directory.to_path_buf())
+}

@@ -1,0 +1,237 @@
+//! Owns the new root: which host paths appear where, writable or not, and what inside them is masked or pinned.
+//!
+//! Invariant: pure. Steps are in the order of their targets, so a mount never hides one below it, and every target in a
+//! bound tree exists on the host: nothing is ever created there. `hide` beats `protect`, `protect` beats `write`,
+//! `write` and `overlay` beat `read`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use dunlin_sandbox_profiles as profiles;
+
+use super::{Policy, base, grants::Grants, places::Places, view::FsView};
+use crate::launch::plan::{Access, MountStep};
+
+/// How a host path appears, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shown {
+    /// Readable.
+    Read,
+    /// Writable through a private upper layer.
+    Overlay,
+    /// Writable.
+    Write,
+}
+
+/// The host paths that appear, without those that another one already shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Binds {
+    /// Real path to access.
+    pub shown: BTreeMap<PathBuf, Shown>,
+    /// Links on the way to them: where and to what.
+    links: BTreeMap<PathBuf, PathBuf>,
+    /// Where the base puts something of its own.
+    base: BTreeSet<PathBuf>,
+}
+
+/// Everything hidden: as named and with links followed.
+pub fn hidden(policy: &Policy, grants: &Grants, view: &FsView, daemon: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let named = grants.hide.iter().chain(daemon);
+    let real = named.clone().filter_map(|path| view.trace(path)).map(|trace| &trace.real);
+    let all = named.chain(real).filter(|path| !policy.workspace.starts_with(path));
+    all.cloned().collect()
+}
+
+impl Binds {
+    /// What the policy shows.
+    pub fn of(
+        policy: &Policy,
+        grants: &Grants,
+        view: &FsView,
+        places: &Places,
+        hidden: &BTreeSet<PathBuf>,
+    ) -> Self {
+        let own = ["/tmp", "/var/tmp", "/run", "/dev", "/proc"].iter().map(PathBuf::from);
+        let base = own.chain(places.home_is_private.then(|| places.home.clone())).collect();
+        let mut binds = Self { base, ..Self::default() };
+        let lists =
+            [(&grants.read, Shown::Read), (&grants.overlay, Shown::Overlay), (&grants.write, Shown::Write)];
+        for (paths, shown) in lists {
+            paths.iter().for_each(|path| binds.add(path, shown, view));
+        }
+        view.search_path.iter().for_each(|path| binds.add(path, Shown::Read, view));
+        for link in view.traces.values().flat_map(|trace| &trace.links) {
+            binds.links.insert(link.0.clone(), link.1.clone());
+        }
+        let own = shown_as(policy.workspace_access);
+        view.repositories.outside(&policy.workspace).for_each(|path| binds.raise(&path, own));
+        view.repositories.shown.iter().for_each(|path| binds.raise(path, Shown::Read));
+        if !places.home_is_private && policy.profile.fs.home == profiles::Home::HostRead {
+            binds.raise(&places.home, Shown::Read);
+        }
+        binds.shown.retain(|path, _| !hidden.iter().any(|hidden| path.starts_with(hidden)));
+        binds.raise(&policy.workspace, own);
+        binds.shown.remove(Path::new("/"));
+        binds.drop_redundant();
+        binds
+    }
+
+    /// The bind that `path` is seen through: the deepest at or above it, unless the base lies between.
+    pub fn covering(&self, path: &Path) -> Option<(&PathBuf, Shown)> {
+        for above in path.ancestors() {
+            if let Some((found, shown)) = self.shown.get_key_value(above) {
+                return Some((found, *shown));
+            }
+            if self.base.contains(above) {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn add(&mut self, path: &Path, shown: Shown, view: &FsView) {
+        if let Some(trace) = view.trace(path).filter(|trace| !trace.real.starts_with("/proc")) {
+            self.raise(&trace.real, shown);
+        }
+    }
+
+    fn raise(&mut self, path: &Path, shown: Shown) {
+        let entry = self.shown.entry(path.to_path_buf()).or_insert(shown);
+        *entry = shown.max(*entry);
+    }
+
+    fn drop_redundant(&mut self) {
+        for (path, shown) in self.shown.clone() {
+            let above = path.parent().and_then(|parent| self.covering(parent));
+            let redundant = !self.base.contains(&path)
+                && above.is_some_and(|(_, above)| above == Shown::Write || above == shown);
+            if redundant {
+                self.shown.remove(&path);
+            }
+        }
+    }
+}
+
+/// Every mount step of the policy's root.
+pub fn steps(
+    policy: &Policy,
+    grants: &Grants,
+    view: &FsView,
+    places: &Places,
+    daemon: &[PathBuf],
+) -> (Vec<MountStep>, Binds) {
+    let hidden = hidden(policy, grants, view, daemon);
+    let binds = Binds::of(policy, grants, view, places, &hidden);
+    let mut steps = base::steps(policy, view, places);
+    for (path, shown) in &binds.shown {
+        steps.push(bind(path, *shown, view));
+        if *shown == Shown::Overlay && policy.layers.overlay {
+            let size_bytes = policy.profile.fs.tmp_size.0;
+            steps.push(MountStep::Overlay { target: path.clone(), size_bytes });
+        }
+    }
+    for (target, to) in &binds.links {
+        let taken =
+            binds.base.contains(target) || target.starts_with("/proc") || binds.covering(target).is_some();
+        if !taken && !hidden.iter().any(|hidden| target.starts_with(hidden)) {
+            steps.push(MountStep::Symlink { target: target.clone(), to: to.clone() });
+        }
+    }
+    steps.extend(pins(policy, grants, view, &binds));
+    steps.extend(masks(view, &hidden, &binds));
+    sort(&mut steps);
+    for target in ["/dev", "/"] {
+        steps.push(MountStep::ReadOnly { target: PathBuf::from(target) });
+    }
+    (steps, binds)
+}
+
+fn bind(path: &Path, shown: Shown, view: &FsView) -> MountStep {
+    MountStep::Bind {
+        source: path.to_path_buf(),
+        target: path.to_path_buf(),
+        access: if shown == Shown::Write { Access::Write } else { Access::Read },
+        recursive: view.has_mounts_below(path),
+        devices: path.starts_with("/dev"),
+        id_mapped: false,
+    }
+}
+
+/// What is held read-only inside writable trees, with the directories above it.
+fn pins(policy: &Policy, grants: &Grants, view: &FsView, binds: &Binds) -> Vec<MountStep> {
+    let git = &policy.profile.git;
+    let guards = view.repositories.guards.iter().filter(|guard| guard.applies(git)).map(|guard| &guard.path);
+    let protect = grants.protect.iter().filter_map(|path| view.trace(path)).map(|trace| &trace.real);
+    let mut pinned: BTreeMap<PathBuf, Access> = BTreeMap::new();
+    for path in guards.chain(protect) {
+        let Some((tree, Shown::Write)) = binds.covering(path) else { continue };
+        pinned.insert(path.clone(), Access::Read);
+        for above in path.ancestors().skip(1).take_while(|above| above != tree) {
+            pinned.entry(above.to_path_buf()).or_insert(Access::Write);
+        }
+    }
+    let below_pinned = |path: &PathBuf, pinned: &BTreeMap<PathBuf, Access>| {
+        path.ancestors().skip(1).any(|above| pinned.get(above) == Some(&Access::Read))
+    };
+    let kept =
+        pinned.iter().filter(|(path, _)| !binds.shown.contains_key(*path) && !below_pinned(path, &pinned));
+    kept.map(|(target, access)| MountStep::Pin { target: target.clone(), access: *access }).collect()
+}
+
+/// What exists in a shown tree and must not be seen or reached.
+fn masks(view: &FsView, hidden: &BTreeSet<PathBuf>, binds: &Binds) -> Vec<MountStep> {
+    let there = |path: &&PathBuf| {
+        let trace = view.trace(path);
+        trace.is_some_and(|trace| trace.real == **path) || view.sockets.contains(*path)
+    };
+    let all: BTreeSet<&PathBuf> = hidden.iter().filter(there).chain(&view.sockets).collect();
+    let outermost = all.iter().filter(|path| !path.ancestors().skip(1).any(|above| hidden.contains(above)));
+    let seen = outermost.filter(|path| binds.covering(path).is_some_and(|(tree, _)| tree != **path));
+    seen.map(|path| MountStep::Mask { target: (*path).clone() }).collect()
+}
+
+/// By target, parents first; on one target in the order mount, overlay, pin, mask.
+fn sort(steps: &mut [MountStep]) {
+    steps.sort_by(|left, right| (target(left), rank(left)).cmp(&(target(right), rank(right))));
+}
+
+/// Where a step takes effect.
+pub fn target(step: &MountStep) -> &Path {
+    match step {
+        MountStep::Tmpfs { target, .. }
+        | MountStep::Directory { target, .. }
+        | MountStep::File { target, .. }
+        | MountStep::Symlink { target, .. }
+        | MountStep::Bind { target, .. }
+        | MountStep::Mask { target }
+        | MountStep::Pin { target, .. }
+        | MountStep::Overlay { target, .. }
+        | MountStep::Proc { target }
+        | MountStep::Devpts { target }
+        | MountStep::Mqueue { target }
+        | MountStep::ReadOnly { target } => target,
+    }
+}
+
+fn rank(step: &MountStep) -> u8 {
+    match step {
+        MountStep::Bind { .. } => 1,
+        MountStep::Overlay { .. } => 2,
+        MountStep::Pin { .. } => 3,
+        MountStep::Mask { .. } => 4,
+        _ => 0,
+    }
+}
+
+fn shown_as(access: profiles::Access) -> Shown {
+    match access {
+        profiles::Access::Read => Shown::Read,
+        profiles::Access::Write => Shown::Write,
+    }
+}
+
+#[cfg(test)]
+#[path = "root_tests.rs"]
+mod tests;

@@ -1,0 +1,236 @@
+use dunlin_sandbox_profiles::Widening;
+
+use super::*;
+use crate::sandbox::{
+    Want,
+    git::{Guarded, Key, Placeholder},
+    samples::{machine, policy, view, want, want_with},
+};
+
+const HOST: &[&str] = &[
+    "/usr/",
+    "/etc/",
+    "/etc/shadow",
+    "/home/ada/",
+    "/home/ada/src/app/",
+    "/home/ada/.cargo/bin/",
+    "/home/ada/.cargo/registry/",
+    "/home/ada/.rustup/",
+    "/dev/null",
+    "/proc/sys/",
+    "/proc/kcore",
+];
+
+fn plan(want: &Want, view: &FsView) -> Vec<MountStep> {
+    let policy = policy(want);
+    let places = Places::of(&policy, 1000, Path::new("/tmp/x"));
+    steps(&policy, &Grants::of(&policy), view, &places, &machine().daemon_directories).0
+}
+
+/// The steps at one target, in words.
+fn at(steps: &[MountStep], path: &str) -> Vec<String> {
+    let there = steps.iter().filter(|step| target(step) == Path::new(path));
+    there
+        .map(|step| match step {
+            MountStep::Tmpfs { .. } => "tmpfs".to_owned(),
+            MountStep::Directory { .. } => "directory".to_owned(),
+            MountStep::File { .. } => "file".to_owned(),
+            MountStep::Symlink { to, .. } => format!("link {}", to.display()),
+            MountStep::Bind { access, recursive: true, .. } => format!("bind all {access:?}"),
+            MountStep::Bind { access, .. } => format!("bind {access:?}"),
+            MountStep::Mask { .. } => "mask".to_owned(),
+            MountStep::Pin { access, .. } => format!("pin {access:?}"),
+            MountStep::Overlay { .. } => "overlay".to_owned(),
+            MountStep::Proc { .. } => "proc".to_owned(),
+            MountStep::Devpts { .. } => "devpts".to_owned(),
+            MountStep::Mqueue { .. } => "mqueue".to_owned(),
+            MountStep::ReadOnly { .. } => "read-only".to_owned(),
+        })
+        .collect()
+}
+
+fn check(steps: &[MountStep], expected: &[(&str, &[&str])]) {
+    for (path, words) in expected {
+        assert_eq!(at(steps, path), *words, "{path}");
+    }
+}
+
+#[test]
+fn the_default_view_shows_the_system_the_toolchains_and_the_workspace() {
+    let view = view(HOST, &[("/bin", "usr/bin")]);
+    check(
+        &plan(&want("workspace-write"), &view),
+        &[
+            ("/", &["tmpfs", "read-only"]),
+            ("/usr", &["bind Read"]),
+            ("/bin", &["link usr/bin"]),
+            ("/opt", &[]),
+            ("/etc/shadow", &["mask"]),
+            ("/tmp", &["tmpfs"]),
+            ("/home/ada", &["tmpfs"]),
+            ("/home/ada/.profile", &["file"]),
+            ("/home/ada/.gitconfig", &["file"]),
+            ("/home/ada/.cargo/bin", &["bind Read"]),
+            ("/home/ada/.cargo/registry", &["bind Read", "overlay"]),
+            ("/home/ada/.rustup", &["bind Read"]),
+            ("/home/ada/src/app", &["bind Write"]),
+            ("/proc", &["proc"]),
+            ("/proc/sys", &["pin Read"]),
+            ("/proc/kcore", &["mask"]),
+            ("/dev/null", &["bind Write"]),
+            ("/dev/pts", &["devpts"]),
+            ("/dev", &["tmpfs", "read-only"]),
+        ],
+    );
+}
+
+#[test]
+fn read_only_means_the_workspace_too() {
+    check(&plan(&want("read-only"), &view(HOST, &[])), &[("/home/ada/src/app", &["bind Read"])]);
+}
+
+#[test]
+fn parents_are_mounted_before_what_lies_below_them() {
+    let steps = plan(&want("workspace-write"), &view(HOST, &[]));
+    let ordinary = steps.iter().filter(|step| !matches!(step, MountStep::ReadOnly { .. }));
+    let targets: Vec<&Path> = ordinary.map(target).collect();
+    for (index, target) in targets.iter().enumerate() {
+        let late = targets[index + 1..].iter().find(|later| target.starts_with(later) && **later != *target);
+        assert_eq!(late, None, "{} comes first", target.display());
+    }
+}
+
+#[test]
+fn no_step_binds_the_whole_root_or_anything_of_the_daemon() {
+    let mut host = HOST.to_vec();
+    host.extend(["/", "/home/ada/.local/state/dunlin/", "/home/ada/.ssh/"]);
+    for workspace in ["/", "/home/ada", "/home/ada/src/app"] {
+        let wish = Want { workspace: PathBuf::from(workspace), ..want("workspace-write") };
+        for step in plan(&wish, &view(&host, &[])) {
+            let MountStep::Bind { source, .. } = step else { continue };
+            assert_ne!(source, Path::new("/"));
+            assert!(!source.ends_with("dunlin") && !source.ends_with(".ssh"), "{}", source.display());
+        }
+    }
+}
+
+#[test]
+fn home_as_a_workspace_is_read_only_with_its_secrets_masked() {
+    let mut host = HOST.to_vec();
+    host.extend(["/home/ada/.local/state/dunlin/", "/home/ada/.ssh/", "/home/ada/.netrc"]);
+    let wish = Want { workspace: PathBuf::from("/home/ada"), ..want("workspace-write") };
+    check(
+        &plan(&wish, &view(&host, &[])),
+        &[
+            ("/home/ada", &["bind Read"]),
+            ("/home/ada/.ssh", &["mask"]),
+            ("/home/ada/.netrc", &["mask"]),
+            ("/home/ada/.local/state/dunlin", &["mask"]),
+            ("/home/ada/.rustup", &[]),
+            ("/home/ada/.profile", &[]),
+            ("/run/user/1000/gitconfig", &["file"]),
+        ],
+    );
+}
+
+#[test]
+fn a_workspace_under_tmp_lies_on_the_private_tmp() {
+    let wish = Want { workspace: PathBuf::from("/tmp/w"), ..want("workspace-write") };
+    check(&plan(&wish, &view(HOST, &[])), &[("/tmp", &["tmpfs"]), ("/tmp/w", &["bind Write"])]);
+}
+
+#[test]
+fn a_tree_with_mounts_below_is_bound_with_them() {
+    let mut view = view(HOST, &[]);
+    view.mount_points.insert(PathBuf::from("/home/ada/src/app/data"));
+    check(&plan(&want("workspace-write"), &view), &[("/home/ada/src/app", &["bind all Write"])]);
+}
+
+#[test]
+fn what_a_wider_grant_shows_already_is_not_mounted_again() {
+    let widening = Widening { directories: vec!["/home/ada/src".parse().unwrap()], ..Widening::default() };
+    let mut host = HOST.to_vec();
+    host.push("/home/ada/src/");
+    let steps = plan(&want_with("workspace-write", &widening), &view(&host, &[]));
+    check(&steps, &[("/home/ada/src", &["bind Write"]), ("/home/ada/src/app", &[])]);
+}
+
+#[test]
+fn links_of_home_lead_where_they_led() {
+    let mut view = view(HOST, &[("/home/ada/.rustup", "../../data/rustup")]);
+    let trace = view.traces.get_mut(Path::new("/home/ada/.rustup")).unwrap();
+    trace.real = PathBuf::from("/data/rustup");
+    check(
+        &plan(&want("workspace-write"), &view),
+        &[("/home/ada/.rustup", &["link ../../data/rustup"]), ("/data/rustup", &["bind Read"])],
+    );
+}
+
+fn guarded(path: &str) -> Guarded {
+    Guarded { path: PathBuf::from(path), key: Key::Config, placeholder: Placeholder::None }
+}
+
+#[test]
+fn guards_are_read_only_and_everything_above_them_is_pinned() {
+    let mut view = view(HOST, &[]);
+    view.repositories.guards =
+        vec![guarded("/home/ada/src/app/.git/config"), guarded("/home/ada/src/app/.git/modules/a/b/config")];
+    let expected: &[(&str, &[&str])] = &[
+        ("/home/ada/src/app", &["bind Write"]),
+        ("/home/ada/src/app/.git", &["pin Write"]),
+        ("/home/ada/src/app/.git/config", &["pin Read"]),
+        ("/home/ada/src/app/.git/modules", &["pin Write"]),
+        ("/home/ada/src/app/.git/modules/a", &["pin Write"]),
+        ("/home/ada/src/app/.git/modules/a/b", &["pin Write"]),
+        ("/home/ada/src/app/.git/modules/a/b/config", &["pin Read"]),
+    ];
+    check(&plan(&want("workspace-write"), &view), expected);
+    check(&plan(&want("read-only"), &view), &[("/home/ada/src/app/.git", &[])]);
+
+    let mut allowed = want("workspace-write");
+    allowed.profile.git.config = dunlin_sandbox_profiles::Guard::Allow;
+    check(&plan(&allowed, &view), &[("/home/ada/src/app/.git", &[])]);
+}
+
+#[test]
+fn a_repository_outside_the_workspace_is_writable_and_guarded() {
+    let mut view = view(HOST, &[]);
+    view.repositories.directories = vec![PathBuf::from("/home/ada/main/.git")];
+    view.repositories.guards = vec![guarded("/home/ada/main/.git/config"), guarded("/home/ada/src/app/.git")];
+    view.repositories.shown = vec![PathBuf::from("/home/ada/other/.git")];
+    check(
+        &plan(&want("workspace-write"), &view),
+        &[
+            ("/home/ada/main/.git", &["bind Write"]),
+            ("/home/ada/main/.git/config", &["pin Read"]),
+            ("/home/ada/src/app/.git", &["pin Read"]),
+            ("/home/ada/other/.git", &["bind Read"]),
+        ],
+    );
+    check(&plan(&want("read-only"), &view), &[("/home/ada/main/.git", &["bind Read"])]);
+}
+
+#[test]
+fn sockets_in_shown_trees_are_masked_and_others_need_no_mask() {
+    let mut view = view(HOST, &[]);
+    view.sockets = ["/home/ada/src/app/run/x.sock", "/home/ada/other.sock"].map(PathBuf::from).into();
+    check(
+        &plan(&want("workspace-write"), &view),
+        &[("/home/ada/src/app/run/x.sock", &["mask"]), ("/home/ada/other.sock", &[])],
+    );
+}
+
+#[test]
+fn hiding_wins_over_every_grant() {
+    let widening = Widening {
+        directories: vec!["/data:ro".parse().unwrap()],
+        hide: vec!["/data/secret".parse().unwrap(), "~/.rustup".parse().unwrap()],
+        ..Widening::default()
+    };
+    let mut host = HOST.to_vec();
+    host.extend(["/data/", "/data/secret/"]);
+    check(
+        &plan(&want_with("workspace-write", &widening), &view(&host, &[])),
+        &[("/data", &["bind Read"]), ("/data/secret", &["mask"]), ("/home/ada/.rustup", &[])],
+    );
+}

@@ -1,0 +1,83 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::sandbox::samples::{policy, want};
+
+fn tree() -> (tempfile::TempDir, PathBuf) {
+    let tree = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(tree.path()).unwrap();
+    (tree, root)
+}
+
+#[test]
+fn a_path_is_traced_link_by_link() {
+    let (_tree, root) = tree();
+    fs::create_dir_all(root.join("data/cargo/bin")).unwrap();
+    fs::create_dir(root.join("home")).unwrap();
+    symlink("../data/cargo", root.join("home/.cargo")).unwrap();
+    symlink(root.join("home/.cargo"), root.join("abs")).unwrap();
+    let trace = trace(&root.join("abs/bin")).unwrap();
+    assert_eq!(trace.real, root.join("data/cargo/bin"));
+    assert_eq!(trace.kind, Kind::Directory);
+    assert_eq!(
+        trace.links,
+        [
+            (root.join("abs"), root.join("home/.cargo")),
+            (root.join("home/.cargo"), PathBuf::from("../data/cargo")),
+        ]
+    );
+}
+
+#[test]
+fn what_does_not_exist_or_never_ends_has_no_trace() {
+    let (_tree, root) = tree();
+    symlink("loop", root.join("loop")).unwrap();
+    symlink("nowhere", root.join("dangling")).unwrap();
+    for name in ["loop", "dangling", "absent", "absent/deeper"] {
+        assert_eq!(trace(&root.join(name)), None, "{name}");
+    }
+}
+
+#[test]
+fn mount_points_with_odd_names_are_read() {
+    let line = br"36 35 98:0 / /mnt/a\040b\134c rw,noatime - ext4 /dev/x rw";
+    assert_eq!(mount_point(line), Some(PathBuf::from(r"/mnt/a b\c")));
+    assert_eq!(mount_point(b""), None);
+}
+
+#[test]
+fn path_entries_bring_their_installation_and_what_their_links_need() {
+    let (_tree, root) = tree();
+    for directory in ["venv/bin", "opt/python/bin", ".local/bin", "work/private", "empty"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    fs::write(root.join("opt/python/bin/python3"), "").unwrap();
+    fs::write(root.join("work/private/tool"), "").unwrap();
+    symlink(root.join("opt/python/bin/python3"), root.join("venv/bin/python")).unwrap();
+    symlink(root.join("work/private/tool"), root.join(".local/bin/tool")).unwrap();
+    let mut wish = want("workspace-write");
+    wish.caller.home = root.clone();
+    wish.workspace = root.join("work/app");
+    wish.caller.path = [".", "/usr/bin"].map(PathBuf::from).to_vec();
+    wish.caller.path.extend(["venv/bin", ".local/bin", "absent/bin", ""].map(|name| root.join(name)));
+    let mut view = FsView::default();
+    view.follow_search_path(&policy(&wish));
+    let expected = ["venv", "opt/python", ".local/bin", "work/private/tool"].map(|name| root.join(name));
+    assert_eq!(view.search_path, BTreeSet::from(expected));
+}
+
+#[test]
+fn gathering_notes_what_exists_and_only_that() {
+    let (_tree, root) = tree();
+    fs::create_dir_all(root.join(".rustup")).unwrap();
+    fs::create_dir_all(root.join("app")).unwrap();
+    let mut wish = want("workspace-write");
+    wish.caller.home = root.clone();
+    wish.workspace = root.join("app");
+    let policy = policy(&wish);
+    let view = FsView::gather(&policy, &Grants::of(&policy), &[]).unwrap();
+    assert!(view.trace(&root.join(".rustup")).is_some());
+    assert!(view.trace(&root.join(".pyenv")).is_none());
+    assert_eq!(view.repositories, Repositories::default());
+    assert!(view.git_config.contains("safe"));
+}
