@@ -1,0 +1,164 @@
+//! Writes the new text of a file from its old one and the places of the hunks.
+//!
+//! Invariant: a byte outside the hunks' removed and added lines is kept: context lines are the file's, not
+//! the patch's; endings, byte-order mark and the state of the final newline stay the file's, unless a
+//! unified diff that fits to the byte changes them. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use super::fold::Level;
+use super::indent::Indents;
+use super::locate::Place;
+use super::syntax::{Grammar, Hunk, HunkLine, LineKind};
+use super::text::{BYTE_ORDER_MARK, Text, without_ending};
+
+/// Lines (from 1) of the new file that a patch wrote; `lines` is 0 where it only removed some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineRange {
+    pub start: u64,
+    pub lines: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Edited {
+    pub bytes: Vec<u8>,
+    pub lines_added: u64,
+    pub lines_removed: u64,
+    pub ranges: Vec<LineRange>,
+}
+
+pub fn edit(text: &Text<'_>, hunks: &[Hunk], places: &[Place], grammar: Grammar) -> Edited {
+    let mut writer = Writer::new(text);
+    for (hunk, place) in hunks.iter().zip(places) {
+        writer.copy_until(place.start);
+        writer.hunk(hunk, place, grammar);
+    }
+    writer.copy_until(text.len());
+    writer.finish()
+}
+
+struct Writer<'a> {
+    text: &'a Text<'a>,
+    edited: Edited,
+    /// The next line of the old file.
+    next: usize,
+    lines_written: u64,
+    /// A hunk that fits to the byte decides about the mark, or about the final newline, it covers.
+    mark_is_literal: bool,
+    end_is_literal: bool,
+}
+
+impl<'a> Writer<'a> {
+    fn new(text: &'a Text<'a>) -> Writer<'a> {
+        let mut edited = Edited::default();
+        edited.bytes.reserve(text.lines.iter().map(|line| line.len()).sum());
+        let no_lines = text.len() == 0;
+        Writer {
+            text,
+            edited,
+            next: 0,
+            lines_written: 0,
+            mark_is_literal: no_lines,
+            end_is_literal: no_lines,
+        }
+    }
+
+    fn copy_until(&mut self, end: usize) {
+        while self.next < end {
+            self.copy_line();
+        }
+    }
+
+    fn copy_line(&mut self) {
+        let mut line = self.text.lines[self.next];
+        if self.next == 0 && !self.mark_is_literal {
+            line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+        }
+        self.push(line, b"");
+        self.next += 1;
+    }
+
+    /// Appends a line, after closing one that was the last and had no newline.
+    fn push(&mut self, body: &[u8], ending: &[u8]) {
+        if self.edited.bytes.last().is_some_and(|byte| *byte != b'\n') {
+            let between = self.text.first_ending().unwrap_or(b"\n");
+            self.edited.bytes.extend_from_slice(between);
+        }
+        self.edited.bytes.extend_from_slice(body);
+        self.edited.bytes.extend_from_slice(ending);
+        self.lines_written += 1;
+    }
+
+    fn hunk(&mut self, hunk: &Hunk, place: &Place, grammar: Grammar) {
+        let used = &hunk.lines[place.skip_head..hunk.lines.len() - place.skip_tail];
+        let is_literal = place.level == Level::Bytes;
+        self.mark_is_literal |= is_literal && place.start == 0;
+        if place.start + place.old_len == self.text.len() {
+            let says_no_newline = used.last().is_some_and(|line| line.ending.is_empty());
+            self.end_is_literal |=
+                is_literal || (grammar == Grammar::Unified && says_no_newline && place.old_len == 0);
+        }
+        let indents = (place.level >= Level::LeadingBlanks).then(|| self.indents(used, place.start));
+        let mut open_range: Option<LineRange> = None;
+        for line in used {
+            if line.kind != LineKind::Context && open_range.is_none() {
+                open_range = Some(LineRange { start: self.lines_written + 1, lines: 0 });
+            }
+            match line.kind {
+                LineKind::Context => {
+                    self.edited.ranges.extend(open_range.take());
+                    self.copy_line();
+                }
+                LineKind::Remove => {
+                    self.next += 1;
+                    self.edited.lines_removed += 1;
+                }
+                LineKind::Add => {
+                    self.add_line(line, is_literal, indents.as_ref());
+                    self.edited.lines_added += 1;
+                    open_range.as_mut().into_iter().for_each(|range| range.lines += 1);
+                }
+            }
+        }
+        self.edited.ranges.extend(open_range);
+    }
+
+    fn indents(&self, used: &'a [HunkLine], start: usize) -> Indents<'a> {
+        let old = used.iter().filter(|line| line.is_old());
+        let text = self.text;
+        Indents::new(old.zip(start..).map(move |(line, index)| (&line.body[..], text.body(index))))
+    }
+
+    fn add_line(&mut self, line: &HunkLine, is_literal: bool, indents: Option<&Indents<'_>>) {
+        if is_literal || self.text.len() == 0 {
+            return self.push(&line.body, line.ending);
+        }
+        let ending = self.neighbour_ending();
+        let ending = if line.ending.is_empty() && self.end_is_literal { b"" } else { ending };
+        match indents {
+            Some(indents) => self.push(&indents.adapt(&line.body), ending),
+            None => self.push(&line.body, ending),
+        }
+    }
+
+    /// The ending of the old line just passed (replaced or kept), else the file's first, else a newline.
+    fn neighbour_ending(&self) -> &'a [u8] {
+        let before = self.next.checked_sub(1).map(|index| self.text.ending(index));
+        before.filter(|ending| !ending.is_empty()).or_else(|| self.text.first_ending()).unwrap_or(b"\n")
+    }
+
+    fn finish(mut self) -> Edited {
+        let bytes = &mut self.edited.bytes;
+        if !self.end_is_literal {
+            if self.text.lacks_final_newline() {
+                bytes.truncate(without_ending(bytes).len());
+            } else if bytes.last().is_some_and(|byte| *byte != b'\n') {
+                bytes.extend_from_slice(self.text.first_ending().unwrap_or(b"\n"));
+            }
+        }
+        if self.text.has_byte_order_mark() && !self.mark_is_literal && !bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.splice(0..0, BYTE_ORDER_MARK.iter().copied());
+        }
+        self.edited
+    }
+}

@@ -1,0 +1,39 @@
+//! The seam through which every step that changes the disk passes, so that a test can fail any one of them.
+
+use std::io;
+use std::path::Path;
+
+/// A kind of system call that a transaction makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Stage,
+    KeepMetadata,
+    Sync,
+    Journal,
+    Compare,
+    Remove,
+    RemoveDir,
+    MakeDir,
+    Install,
+    SyncDir,
+}
+
+/// Asked right before each step; an error stands for that of the system call.
+pub trait Gate {
+    fn pass(&mut self, step: Step, path: &Path) -> io::Result<()>;
+}
+
+/// Lets everything pass.
+pub struct Open;
+
+impl Gate for Open {
+    fn pass(&mut self, _: Step, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<F: FnMut(Step, &Path) -> io::Result<()>> Gate for F {
+    fn pass(&mut self, step: Step, path: &Path) -> io::Result<()> {
+        self(step, path)
+    }
+}

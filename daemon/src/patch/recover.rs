@@ -1,0 +1,108 @@
+//! Rolls back a patch whose process was killed, from what its journal received.
+//!
+//! Invariant: afterwards each place is as it was before the patch, or somebody else changed it meanwhile,
+//! which is said; none of our own files is left beside them.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::raw::FilePath;
+use super::rollback;
+use super::stage;
+use super::state::{self, State};
+use super::transaction::rename_new;
+use super::undo::{Entry, FileUndo, Trace, Undo};
+
+/// What a recovery did.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Recovery {
+    pub restored: Vec<FilePath>,
+    /// Places that could not be restored, and why.
+    pub left: Vec<(FilePath, String)>,
+}
+
+/// Takes back the patch of this journal, unless it was finished. Doing it again does nothing.
+pub fn recover(journal: &[u8]) -> Result<Recovery, postcard::Error> {
+    let entries = Entry::read_all(journal)?;
+    let mut recovery = Recovery::default();
+    if entries.contains(&Entry::Done) {
+        return Ok(recovery);
+    }
+    for entry in &entries {
+        match entry {
+            Entry::Commit(undo) => take_back(undo, &mut recovery),
+            Entry::Staging(_) | Entry::Done => {}
+        }
+    }
+    for entry in &entries {
+        if let Entry::Staging(paths) = entry {
+            let _ = stage::discard(paths.iter().map(|path| path.0.clone()));
+        }
+    }
+    Ok(recovery)
+}
+
+/// What was made goes first, then what was there comes back: a file may stand where a directory was.
+fn take_back(undo: &Undo, recovery: &mut Recovery) {
+    let made = |file: &FileUndo| matches!(file.before, State::Absent | State::Other(_));
+    let files = || undo.files.iter().zip(&undo.staged);
+    for (file, beside) in files().filter(|(file, _)| made(file)) {
+        recovery.note(file, restore(file, beside));
+    }
+    for directory in undo.made_dirs.iter().rev() {
+        // Not empty: somebody uses it by now.
+        let _ = fs::remove_dir(&directory.0);
+    }
+    for (directory, mode) in undo.removed_dirs.iter().rev() {
+        if fs::create_dir(&directory.0).is_ok() {
+            let _ = fs::set_permissions(&directory.0, fs::Permissions::from_mode(*mode));
+        }
+    }
+    for (file, beside) in files().filter(|(file, _)| !made(file)) {
+        recovery.note(file, restore(file, beside));
+    }
+}
+
+impl Recovery {
+    fn note(&mut self, file: &FileUndo, result: io::Result<bool>) {
+        match result {
+            Ok(true) => self.restored.push(file.path.clone()),
+            Ok(false) => {}
+            Err(error) => self.left.push((file.path.clone(), error.to_string())),
+        }
+    }
+}
+
+/// Whether there was something to restore.
+fn restore(file: &FileUndo, beside: &Path) -> io::Result<bool> {
+    let path = &file.path.0;
+    let (now, _) = state::read(path, state::MAX_FILE_BYTES)?;
+    if now == file.before || (matches!(file.before, State::Other(_)) && now == State::Absent) {
+        return Ok(false);
+    }
+    if file.in_place && matches!(now, State::File(_)) {
+        return rollback::write_back(&file.before, path).map(|()| true);
+    }
+    if Trace::of(&now) != file.after {
+        return Err(io::Error::other("somebody else changed it since"));
+    }
+    let is_old = |state: State| match (&state, &file.before) {
+        (State::File(beside), State::File(before)) => beside.bytes == before.bytes,
+        (State::Link(beside), State::Link(before)) => beside == before,
+        _ => false,
+    };
+    // The old file itself, if it is still there: with its owner, times and attributes.
+    if state::read(beside, state::MAX_FILE_BYTES).is_ok_and(|(state, _)| is_old(state)) {
+        match now {
+            State::Absent => rename_new(beside, path)?,
+            _ => fs::rename(beside, path)?,
+        }
+        return Ok(true);
+    }
+    let _ = fs::remove_file(beside);
+    rollback::restore(&file.before, path, beside).map(|()| true)
+}

@@ -1,0 +1,77 @@
+//! Takes an applied patch back, as one more transaction.
+//!
+//! Invariant: it happens only if every place still holds what the patch left there; else nothing changes
+//! and the reason names the first place that does not.
+
+use std::path::Path;
+
+use similar::{ChangeTag, TextDiff};
+
+use super::error::{Act, PatchError, Reason};
+use super::gate::{Gate, Open};
+use super::layout::Emptied;
+use super::report::{Action, FileReport, Report};
+use super::state::{self, State};
+use super::transaction::{self, Journal, Terms};
+use super::tree::{FileChange, existing_directory};
+use super::undo::{FileUndo, Trace, Undo};
+use super::{Limits, Outcome, lock_all};
+
+/// Reverts a patch. The outcome has an undo record of its own.
+pub fn revert(undo: &Undo, journal: &mut dyn Journal) -> Outcome {
+    try_revert(undo, journal, &mut Open)
+        .unwrap_or_else(|error| Outcome::Failed { report: Report::failed(&error) })
+}
+
+fn try_revert(undo: &Undo, journal: &mut dyn Journal, gate: &mut dyn Gate) -> Result<Outcome, PatchError> {
+    let directories = undo.files.iter().filter_map(|file| existing_directory(&file.path)).collect();
+    let _locks = lock_all(directories, Limits::default().lock_wait_ms)?;
+    let changes =
+        undo.files.iter().map(|file| inverse(file, &undo.workspace)).collect::<Result<Vec<_>, _>>()?;
+    let terms = Terms {
+        workspace: &undo.workspace,
+        create_missing_dirs: true,
+        emptied: Emptied::RemoveThese(undo.made_dirs.iter().map(|path| path.0.clone()).collect()),
+        dir_modes: undo.removed_dirs.clone(),
+        file_limit: state::MAX_FILE_BYTES,
+    };
+    let committed = transaction::commit(&changes, &terms, journal, gate)?;
+    let report = Report::applied(changes.iter().map(file_report).collect(), &changes, false);
+    Ok(Outcome::Applied { report, undo: committed.undo })
+}
+
+fn inverse(file: &FileUndo, workspace: &Path) -> Result<FileChange, PatchError> {
+    let (now, stamp) = state::read(&file.path, state::MAX_FILE_BYTES)
+        .map_err(|error| PatchError::io(Act::Read, &file.shown, error, &file.path, workspace))?;
+    if Trace::of(&now) != file.after {
+        let message = "it changed since the patch, which cannot be taken back any more";
+        return Err(PatchError::refused(Act::Revert, &file.shown, Reason::Changed, message));
+    }
+    let after = match &file.before {
+        State::Other(_) => State::Absent,
+        before => before.clone(),
+    };
+    Ok(FileChange { path: file.path.0.clone(), shown: file.shown.0.clone(), before: now, stamp, after })
+}
+
+fn file_report(change: &FileChange) -> FileReport {
+    let action = match (&change.before, &change.after) {
+        (State::Absent, _) => Action::Added,
+        (_, State::Absent) => Action::Deleted,
+        _ => Action::Modified,
+    };
+    let mut report = FileReport::new(&change.shown, action);
+    let bytes = |state: &State| match state {
+        State::File(file) => String::from_utf8_lossy(&file.bytes).into_owned(),
+        _ => String::new(),
+    };
+    let (old, new) = (bytes(&change.before), bytes(&change.after));
+    for line in TextDiff::from_lines(&old, &new).iter_all_changes() {
+        match line.tag() {
+            ChangeTag::Insert => report.lines_added += 1,
+            ChangeTag::Delete => report.lines_removed += 1,
+            ChangeTag::Equal => {}
+        }
+    }
+    report
+}

@@ -1,0 +1,84 @@
+//! A file as the engine sees it: raw lines that still carry their endings.
+//!
+//! Invariant: the raw lines joined are the file, byte for byte; a byte-order mark stays in the first one.
+//! Does not decode: a line is bytes, and no function here fails on bytes that are not UTF-8.
+
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The lines of a file, each with its ending. A lone carriage return ends no line.
+pub struct Text<'a> {
+    pub lines: Vec<&'a [u8]>,
+}
+
+impl<'a> Text<'a> {
+    pub fn new(bytes: &'a [u8]) -> Text<'a> {
+        Text { lines: bytes.split_inclusive(|&byte| byte == b'\n').collect() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Line `index` (from 0) without ending and byte-order mark.
+    pub fn body(&self, index: usize) -> &'a [u8] {
+        let line = without_ending(self.lines[index]);
+        if index == 0 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line }
+    }
+
+    /// What line `index` ends in; empty for a last line without newline.
+    pub fn ending(&self, index: usize) -> &'a [u8] {
+        ending(self.lines[index])
+    }
+
+    /// The first ending in the file, which added lines take when no neighbour says otherwise.
+    pub fn first_ending(&self) -> Option<&'a [u8]> {
+        self.lines.first().map(|line| ending(line)).filter(|ending| !ending.is_empty())
+    }
+
+    pub fn has_byte_order_mark(&self) -> bool {
+        self.lines.first().is_some_and(|line| line.starts_with(BYTE_ORDER_MARK))
+    }
+
+    /// A file without lines has no last line, hence no missing newline either.
+    pub fn lacks_final_newline(&self) -> bool {
+        self.lines.last().is_some_and(|line| !line.ends_with(b"\n"))
+    }
+}
+
+pub fn ending(line: &[u8]) -> &[u8] {
+    &line[without_ending(line).len()..]
+}
+
+pub fn without_ending(line: &[u8]) -> &[u8] {
+    match line.strip_suffix(b"\n") {
+        Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
+        None => line,
+    }
+}
+
+/// The blanks a line starts with.
+pub fn indentation(line: &[u8]) -> &[u8] {
+    let end = line.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(line.len());
+    &line[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_joined_are_the_file() {
+        for bytes in [&b""[..], b"a", b"a\n", b"a\r\nb", b"\n\n", b"\xef\xbb\xbfa\r\n\xff\n", b"a\rb\n"] {
+            assert_eq!(Text::new(bytes).lines.concat(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_body_has_neither_ending_nor_mark() {
+        let text = Text::new(b"\xef\xbb\xbfone\r\n\xef\xbb\xbftwo\nx\ry");
+        assert_eq!(text.body(0), b"one");
+        assert_eq!(text.body(1), b"\xef\xbb\xbftwo");
+        assert_eq!(text.body(2), b"x\ry");
+        assert_eq!((text.ending(0), text.ending(1), text.ending(2)), (&b"\r\n"[..], &b"\n"[..], &b""[..]));
+    }
+}

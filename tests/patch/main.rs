@@ -1,0 +1,5 @@
+//! The patch engine from outside: the table of cases, transactions under failure, comparison with git and
+//! Codex, fuzzing. Each test works in a temporary directory of its own.
+
+mod cases;
+mod workplace;
