@@ -1,5 +1,6 @@
 //! `dunlind`: owns persistent terminal sessions inside sandboxes.
 
+pub mod doctor;
 pub mod launch;
 pub mod patch;
 pub mod sandbox;

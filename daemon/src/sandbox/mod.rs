@@ -22,7 +22,7 @@ pub mod remedy;
 pub mod residue;
 mod root;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod sockets;
 pub mod view;
 
