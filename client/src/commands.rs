@@ -2,6 +2,8 @@
 //!
 //! Invariant: standard output carries the answer and nothing else; every way to fail becomes a [`Failure`].
 
+mod attach;
+mod console;
 mod control;
 mod daemon;
 mod failure;
@@ -18,6 +20,7 @@ mod shell;
 mod signals;
 mod sink;
 mod view;
+mod viewing;
 mod wait;
 
 use crate::cli::{Cli, Command, ProfilesCommand};
@@ -57,6 +60,7 @@ async fn with_daemon(command: Command, context: &Context) -> Result<u8, Failure>
     match command {
         Command::Run(run) => run::run(context, run).await,
         Command::Ls(ls) => ls::ls(context, ls).await,
+        Command::Attach(attach) => attach::attach(context, attach).await,
         Command::Send(send) => send::send(context, send).await,
         Command::Logs(logs) => logs::logs(context, logs).await,
         Command::Wait(wait) => wait::wait(context, wait).await,
@@ -78,7 +82,6 @@ fn later(command: &Command) -> Failure {
         Command::Demo(_) => "demo",
         Command::Tool(_) => "tool",
         Command::Patch(_) => "patch",
-        Command::Attach(_) => "attach",
         Command::Screen(_) => "screen",
         Command::Commands(_) => "commands",
         Command::Record(_) => "record",

@@ -4,6 +4,7 @@
 //! ends its command first.
 
 mod pipes;
+mod terminal;
 
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStringExt;
@@ -20,6 +21,7 @@ use super::signals::{Signals, ended_by};
 use super::{Context, Failure, output, view};
 use crate::cli;
 use crate::link::{Link, repeat};
+use crate::terminal::keys::DetachKey;
 
 /// What a command is left to end by itself when it must end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -29,8 +31,10 @@ pub async fn run(context: &Context, wanted: cli::Run) -> Result<u8, Failure> {
 }
 
 async fn begin(context: &Context, wanted: cli::Run) -> Result<u8, Failure> {
+    let detach_key = DetachKey::parse(&wanted.detach_key).map_err(Failure::usage)?;
     let mut signals = Signals::listen()?;
-    let tty = wants_terminal(&wanted, std::io::stdin().is_terminal() && std::io::stdout().is_terminal());
+    let at_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let tty = wants_terminal(&wanted, at_terminal);
     let request = request(&wanted, tty)?;
     let link = signals.unless_interrupted(context.link()).await?;
     let session = start(&link, request, &mut signals).await?;
@@ -45,8 +49,14 @@ async fn begin(context: &Context, wanted: cli::Run) -> Result<u8, Failure> {
         detach_at: wanted.wait.map(|wait| Instant::now() + wait),
         kill_at: wanted.kill_after.map(|after| Instant::now() + after),
         signalled: false,
+        killed_in_time: false,
     };
-    running.with_pipes(signals).await
+    // -t without a terminal here: the session has one, and its output is forwarded like a pipe's.
+    if tty && at_terminal {
+        running.with_terminal(signals, detach_key).await
+    } else {
+        running.with_pipes(signals).await
+    }
 }
 
 /// A terminal when standard input and output both are one; a detached command, so that one can attach to it.
@@ -99,6 +109,8 @@ struct Running {
     kill_at: Option<Instant>,
     /// The client was told to end: nothing of the session may stay.
     signalled: bool,
+    /// The time of `--kill-after` was up.
+    killed_in_time: bool,
 }
 
 /// What happened to whoever waits for the command.
@@ -145,7 +157,7 @@ impl Running {
 
     async fn kill_in_time(&mut self) -> Result<(), Failure> {
         self.kill_at = None;
-        output::note(format!("the time of --kill-after is up: ending {}", view::called(&self.session)));
+        self.killed_in_time = true;
         terminate(&self.link, &self.session.id, GRACE).await?;
         Ok(())
     }
@@ -157,6 +169,9 @@ impl Running {
 
     /// The command's status. After a signal, what the command left behind ends too.
     async fn ended(&self, session: &Session) -> Result<u8, Failure> {
+        if self.killed_in_time {
+            output::note(format!("{} was ended: the time of --kill-after was up", view::called(session)));
+        }
         if self.signalled && session.survivors > 0 {
             terminate(&self.link, &session.id, GRACE).await?;
         }
@@ -171,9 +186,9 @@ impl Running {
     }
 
     /// Our reader is gone: what nobody reads must not run on.
-    async fn reader_gone(&self, error: std::io::Error) -> Result<u8, Failure> {
+    async fn reader_gone(&self, end: Failure) -> Result<u8, Failure> {
         terminate(&self.link, &self.session.id, GRACE).await?;
-        Err(error.into())
+        Err(end)
     }
 }
 

@@ -2,9 +2,13 @@
 //!
 //! Knows nothing of sessions or of the daemon.
 
+pub mod keyboard;
 pub mod keys;
 pub mod markdown;
+mod modes;
 pub mod neutralise;
+pub mod passage;
+pub mod raw;
 pub mod render;
 pub mod table;
 pub mod text;

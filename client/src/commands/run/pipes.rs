@@ -49,7 +49,7 @@ impl Running {
         match ended {
             Ended::Session(session) => self.ended(&session).await,
             Ended::Lost(status) => Err(status.into()),
-            Ended::Unread(error) => self.reader_gone(error).await,
+            Ended::Unread(error) => self.reader_gone(error.into()).await,
         }
     }
 }

@@ -1,0 +1,52 @@
+//! `run` on a terminal: the command has one too, of the same size.
+
+use nix::sys::signal::Signal;
+
+use super::{Happening, Running, tell_detached};
+use crate::commands::Failure;
+use crate::commands::console::{Console, Left, Options};
+use crate::commands::failure::STOPPED_WAITING;
+use crate::commands::signals::{Signals, ended_by};
+use crate::terminal::keys::DetachKey;
+
+impl Running {
+    pub(super) async fn with_terminal(
+        mut self,
+        mut signals: Signals,
+        detach_key: Option<DetachKey>,
+    ) -> Result<u8, Failure> {
+        let options = Options {
+            session: self.session.id.clone(),
+            from: Some(0),
+            read_only: false,
+            resize: true,
+            detach_key,
+        };
+        let mut console = Console::open(&self.link, options)?;
+        let left = self.stay(&mut console, &mut signals).await;
+        console.close().await;
+        match left? {
+            Some(Left::Ended(session)) => self.ended(&session).await,
+            Some(Left::Lost(status)) => Err(status.into()),
+            Some(Left::Gone) => self.reader_gone(ended_by(Signal::SIGHUP)).await,
+            Some(Left::Detached) | None => {
+                tell_detached(&self.session);
+                Ok(STOPPED_WAITING)
+            }
+        }
+    }
+
+    /// Until the terminal leaves the session; `None` when the time of `--wait` is up.
+    async fn stay(&mut self, console: &mut Console, signals: &mut Signals) -> Result<Option<Left>, Failure> {
+        loop {
+            tokio::select! {
+                left = console.left() => return Ok(Some(left)),
+                happening = self.happens(signals) => match happening {
+                    Happening::Signal(signal) => self.forward(signal).await?,
+                    Happening::KillTime => self.kill_in_time().await?,
+                    Happening::DetachTime => return Ok(None),
+                }
+            }
+        }
+    }
+}
