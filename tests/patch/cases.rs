@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::workplace::{Workplace, no_journal, without_modes};
 
-const LEAST_CASES: usize = 70;
+const LEAST_CASES: usize = 150;
 
 /// `options.toml` of a case.
 #[derive(Debug, Default, Deserialize)]

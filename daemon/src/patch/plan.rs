@@ -216,9 +216,9 @@ impl Planner<'_, '_> {
             return self.tree.set(source, shown, new);
         }
         match (self.grammar, self.tree.now(&destination, target_shown)?) {
-            (_, State::Other(kind)) => return Err(stands_in_the_way(target_shown, kind)),
-            (Grammar::Codex, State::File(_)) => report.overwrote = true,
             (Grammar::Unified, _) => self.check_free(&destination, target_shown)?,
+            (_, State::Other(kind)) => return Err(stands_in_the_way(target_shown, kind)),
+            (_, State::File(_)) => report.overwrote = true,
             _ => {}
         }
         report.moved_from = Some(shown.to_owned().into());
@@ -233,8 +233,13 @@ impl Planner<'_, '_> {
     /// As with git, a unified diff makes a file only where none is, or where the same diff takes one away.
     fn check_free(&mut self, path: &Path, shown: &Path) -> Result<(), PatchError> {
         let was_written = self.tree.was_written(path);
-        let is_free = *self.tree.now(path, shown)? == State::Absent;
-        if is_free || (self.vacated.contains(path) && !was_written) {
+        let is_free = match self.tree.now(path, shown)? {
+            State::Absent => true,
+            // A directory can give way if the diff empties it, which is seen when its files are known.
+            State::Other(_) => self.vacated.iter().any(|vacated| vacated.starts_with(path)),
+            _ => self.vacated.contains(path) && !was_written,
+        };
+        if is_free {
             return Ok(());
         }
         let message = "it already exists; make the diff against it, or delete it first";

@@ -3,8 +3,6 @@
 //! Invariant: it happens only if every place still holds what the patch left there; else nothing changes
 //! and the reason names the first place that does not.
 
-use std::path::Path;
-
 use similar::{ChangeTag, TextDiff};
 
 use super::error::{Act, PatchError, Reason};
@@ -26,8 +24,7 @@ pub fn revert(undo: &Undo, journal: &mut dyn Journal) -> Outcome {
 fn try_revert(undo: &Undo, journal: &mut dyn Journal, gate: &mut dyn Gate) -> Result<Outcome, PatchError> {
     let directories = undo.files.iter().filter_map(|file| existing_directory(&file.path)).collect();
     let _locks = lock_all(directories, Limits::default().lock_wait_ms)?;
-    let changes =
-        undo.files.iter().map(|file| inverse(file, &undo.workspace)).collect::<Result<Vec<_>, _>>()?;
+    let changes = undo.files.iter().map(|file| inverse(file, undo)).collect::<Result<Vec<_>, _>>()?;
     let terms = Terms {
         workspace: &undo.workspace,
         create_missing_dirs: true,
@@ -40,10 +37,12 @@ fn try_revert(undo: &Undo, journal: &mut dyn Journal, gate: &mut dyn Gate) -> Re
     Ok(Outcome::Applied { report, undo: committed.undo })
 }
 
-fn inverse(file: &FileUndo, workspace: &Path) -> Result<FileChange, PatchError> {
+fn inverse(file: &FileUndo, undo: &Undo) -> Result<FileChange, PatchError> {
     let (now, stamp) = state::read(&file.path, state::MAX_FILE_BYTES)
-        .map_err(|error| PatchError::io(Act::Read, &file.shown, error, &file.path, workspace))?;
-    if Trace::of(&now) != file.after {
+        .map_err(|error| PatchError::io(Act::Read, &file.shown, error, &file.path, &undo.workspace))?;
+    // A file that gave way to a directory: the transaction sees whether that can be emptied.
+    let gave_way = matches!(now, State::Other(_)) && undo.made_dirs.contains(&file.path);
+    if Trace::of(&now) != file.after && !gave_way {
         let message = "it changed since the patch, which cannot be taken back any more";
         return Err(PatchError::refused(Act::Revert, &file.shown, Reason::Changed, message));
     }
