@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     io::{self, PipeReader, Read},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use nix::{
@@ -18,7 +18,7 @@ use nix::{
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
-    unistd::{Pid, getpid},
+    unistd::{Pid, getpid, sethostname},
 };
 
 use super::{
@@ -28,10 +28,13 @@ use super::{
     },
     failure::{At, Failure, In, StartFailure},
     family::Children,
+    landlock,
     link::{Link, Received},
-    payload,
+    mounts, network, payload,
     plan::{LaunchPlan, Layer, SpawnSpec},
+    privileges,
     reaper::{self, Stdio},
+    seccomp,
 };
 use crate::sys::{memfd, process, tty};
 
@@ -39,13 +42,22 @@ use crate::sys::{memfd, process, tty};
 const SPEC_MAX_BYTES: u64 = 8 << 20;
 
 /// Runs in the launcher's clone until the sandbox ends and returns the exit code.
-pub fn run(id: u64, plan: &LaunchPlan, control: Link, report: &Link, mut gate: PipeReader) -> i32 {
-    let built = build(plan, control);
+pub fn run(
+    id: u64,
+    plan: &LaunchPlan,
+    mapped: Vec<OwnedFd>,
+    control: Link,
+    report: &Link,
+    mut gate: PipeReader,
+) -> i32 {
+    let built = build(plan, mapped, control);
     // The launcher never writes: the end of the gate is its end.
     let _ = gate.read(&mut [0]);
     match built {
-        Ok(init) => {
-            let _ = report.send(Frame::new(READY, id), &[], &[]);
+        Ok((init, listeners)) => {
+            let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+            let _ = report.send(Frame::new(READY, id), &[], &fds);
+            drop(listeners);
             i32::from(init.run().is_err())
         }
         Err(failure) => {
@@ -55,17 +67,37 @@ pub fn run(id: u64, plan: &LaunchPlan, control: Link, report: &Link, mut gate: P
     }
 }
 
-fn build(plan: &LaunchPlan, control: Link) -> Result<Init, Failure> {
-    prctl::set_child_subreaper(true).within(Layer::Init, "adopting orphans")?;
-    if plan.namespaces.pid {
-        // Without a pid namespace init must outlive a dead keeper for as long as it takes to end the sessions.
-        prctl::set_pdeathsig(Signal::SIGKILL).within(Layer::Init, "tying init to the keeper")?;
+/// The layers from inside, in their order: each is what the ones after it need or could undo.
+fn build(plan: &LaunchPlan, mapped: Vec<OwnedFd>, control: Link) -> Result<(Init, Vec<OwnedFd>), Failure> {
+    if plan.namespaces.uts {
+        sethostname(&plan.hostname).within(Layer::UtsNamespace, "setting the host name")?;
+    }
+    if plan.loopback {
+        network::raise_loopback()?;
+    }
+    let listeners = network::listen(&plan.listeners)?;
+    if let Some(steps) = &plan.root {
+        mounts::build(steps, mapped)?;
     }
     let children = Children::open().within(Layer::Proc, "reading init's children in /proc")?;
+    privileges::drop_privileges(plan)?;
+    // After the last change of credentials, which would undo it. Without a pid namespace init must outlive a dead
+    // keeper for as long as it takes to end the sessions; its control socket tells.
+    if plan.namespaces.pid {
+        prctl::set_pdeathsig(Signal::SIGKILL).within(Layer::Init, "tying init to the keeper")?;
+    }
+    prctl::set_child_subreaper(true).within(Layer::Init, "adopting orphans")?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags)
         .within(Layer::Init, "making a signalfd")?;
-    Ok(Init { control, signals, children, roles: HashMap::new(), sessions: HashMap::new(), lost: Vec::new() })
+    if let Some(rules) = &plan.landlock {
+        landlock::restrict(rules)?;
+    }
+    let filters = plan.seccomp.clone().unwrap_or_default();
+    seccomp::load(&filters.common).within(Layer::Seccomp, "loading the common filter")?;
+    let reaper_filter = filters.reaper;
+    let (roles, sessions, lost) = (HashMap::new(), HashMap::new(), Vec::new());
+    Ok((Init { control, signals, children, reaper_filter, roles, sessions, lost }, listeners))
 }
 
 /// What a known child of init is.
@@ -96,6 +128,7 @@ struct Init {
     control: Link,
     signals: SignalFd,
     children: Children,
+    reaper_filter: Vec<u8>,
     roles: HashMap<Pid, Role>,
     sessions: HashMap<u64, Session>,
     lost: Vec<Lost>,
@@ -192,7 +225,7 @@ impl Init {
         };
         let (link, reaper_link) = Link::pair().at(StartStep::Fork, "making a socket")?;
         let reaper = match process::fork().at(StartStep::Fork, "making a reaper")? {
-            None => process::exit(reaper::run(frame.id, reaper_link, &spec, stdio)),
+            None => process::exit(reaper::run(frame.id, reaper_link, &spec, stdio, &self.reaper_filter)),
             Some(pid) => pid,
         };
         self.roles.insert(reaper, Role::Reaper(frame.id));
@@ -300,13 +333,12 @@ impl Init {
         Ok(orphans.len())
     }
 
+    /// Whoever kills a reaper may be quicker than its STARTED, so that is told here: the command may have run.
     fn report_lost(&mut self) {
         for Lost { id, session, status } in std::mem::take(&mut self.lost) {
             if session.command.is_none() {
-                let text = "the reaper was killed before the command started".to_owned();
-                let source = io::Error::from_raw_os_error(libc::ECANCELED);
-                StartFailure { step: StartStep::Fork, text, source }.report(id, &self.control);
-                continue;
+                let fds: Vec<_> = session.master.iter().map(AsFd::as_fd).collect();
+                self.tell(Frame::new(STARTED, id), &fds);
             }
             if !session.exited {
                 let frame = Frame::new(EXITED, id).code(status.unwrap_or(libc::SIGKILL));
@@ -317,8 +349,8 @@ impl Init {
     }
 
     /// If the keeper cannot be told it is dead, which the control socket's end says next.
-    fn tell(&self, frame: Frame, tail: &[u8]) {
-        let _ = self.control.send(frame, tail, &[]);
+    fn tell(&self, frame: Frame, fds: &[BorrowedFd<'_>]) {
+        let _ = self.control.send(frame, &[], fds);
     }
 
     /// Ends every process of the sandbox. As pid 1, init's own end does.

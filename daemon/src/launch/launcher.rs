@@ -4,16 +4,20 @@
 //! step: the launcher says which it was and ends, and what it made ends with it.
 
 use std::{
-    io,
+    fs, io,
     os::fd::{AsFd, OwnedFd},
 };
+
+use nix::libc;
 
 use super::{
     control::{BUILT, Frame},
     failure::{Failure, In},
-    init,
+    idmap, init,
     link::Link,
+    namespaces,
     plan::{LaunchPlan, Layer},
+    rlimits,
 };
 use crate::sys::{memfd, process};
 
@@ -35,12 +39,24 @@ fn build(id: u64, plan: OwnedFd, control: OwnedFd, report: &Link) -> Result<(), 
     process::close_all_but(&[plan.as_fd(), control.as_fd(), report.as_fd()])
         .within(Layer::Limits, "closing inherited descriptors")?;
     let plan = read(plan).within(Layer::Plan, "reading the plan")?;
+    for cgroup in &plan.cgroups {
+        fs::write(cgroup.join("cgroup.procs"), "0")
+            .within(Layer::Cgroup, format!("joining {}", cgroup.display()))?;
+    }
+    rlimits::before_user_namespace(&plan.rlimits)?;
+    let mapped = idmap::trees(plan.root.as_deref().unwrap_or_default(), plan.identity.as_ref())?;
+    if plan.namespaces.user {
+        let identity = plan.identity.as_ref().ok_or(io::Error::from_raw_os_error(libc::EINVAL));
+        namespaces::enter_user(identity.within(Layer::Plan, "a user namespace without an identity")?)?;
+    }
+    rlimits::inside_user_namespace(&plan.rlimits)?;
+    namespaces::enter_rest(&plan.namespaces)?;
     // Init speaks only once the launcher is gone, so that BUILT is first on the report socket.
     let (gate, open) = io::pipe().within(Layer::Init, "making a pipe")?;
     match process::clone_sibling().within(Layer::Init, "making init")? {
         None => {
             drop(open);
-            process::exit(init::run(id, &plan, Link::new(control), report, gate))
+            process::exit(init::run(id, &plan, mapped, Link::new(control), report, gate))
         }
         Some(pid) => {
             let frame = Frame::new(BUILT, id).code(pid.as_raw());

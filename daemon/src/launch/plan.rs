@@ -27,7 +27,8 @@ pub struct LaunchPlan {
     pub listeners: Vec<u16>,
     /// The new root, mounted step by step and entered by pivot_root. `None`: the host's root stays.
     pub root: Option<Vec<MountStep>>,
-    /// Empty every capability set, the bounding set included.
+    /// Empty every capability set, the bounding set included (which takes CAP_SETPCAP: without it, this needs
+    /// `no_new_privileges`, under which nothing is gained from that set).
     pub drop_capabilities: bool,
     /// PR_SET_NO_NEW_PRIVS.
     pub no_new_privileges: bool,
@@ -35,7 +36,7 @@ pub struct LaunchPlan {
     pub undumpable: bool,
     /// The Landlock rule set; rules are opened after the pivot.
     pub landlock: Option<LandlockPlan>,
-    /// Prebuilt seccomp programs (arrays of `sock_filter`, 8 bytes each).
+    /// Prebuilt seccomp programs (arrays of `sock_filter`, 8 bytes each), made by `seccomp::{common, reaper}`.
     pub seccomp: Option<SeccompPlan>,
 }
 
@@ -88,7 +89,12 @@ pub enum Access {
 }
 
 /// One step of building the root. Missing parent directories of a target are made only inside tmpfs
-/// mounts of this plan, never in a bound tree.
+/// mounts of this plan, never in a bound tree (EROFS).
+///
+/// Sources and targets are canonical: a symbolic link in any component ends the launch (ELOOP), since what is
+/// writable in one sandbox may become a link while another is built. A first step whose target is `/` (a tmpfs
+/// or a bind) is the root itself; without one the root is a small tmpfs. A pid namespace needs a `Proc` step.
+/// As an ordinary user a bind with mounts below it must be `recursive` (EINVAL).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountStep {
     /// A fresh tmpfs (nosuid, nodev).
@@ -148,7 +154,7 @@ pub enum LandlockAccess {
     Read,
     /// Everything but making device nodes; REFER and TRUNCATE included.
     Write,
-    /// Read and write existing files and IOCTL_DEV: terminals, /dev/ptmx, /dev/null.
+    /// Read, write and truncate existing files, list directories, IOCTL_DEV: terminals, /dev/ptmx, /dev/null, /proc.
     Device,
 }
 

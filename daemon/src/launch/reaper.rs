@@ -27,6 +27,7 @@ use super::{
     family,
     link::Link,
     plan::SpawnSpec,
+    seccomp,
 };
 use crate::sys::{process, tty};
 
@@ -50,8 +51,8 @@ impl Stdio {
 }
 
 /// Runs in init's child until the session is empty and returns the exit code.
-pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio) -> i32 {
-    match start(&link, spec, stdio) {
+pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio, filter: &[u8]) -> i32 {
+    match start(&link, spec, stdio, filter) {
         Ok(command) => {
             let reaper = Reaper { session, link, command, running: true, survivors: 0 };
             i32::from(reaper.serve().is_err())
@@ -64,7 +65,7 @@ pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio) -> i32 {
 }
 
 /// Becomes the session's leader and starts the command; returns once its exec is known to have succeeded.
-fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio) -> Result<Pid, StartFailure> {
+fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio, filter: &[u8]) -> Result<Pid, StartFailure> {
     let [stdin, stdout, stderr] = stdio.fds();
     process::close_all_but(&[link.as_fd(), stdin, stdout, stderr])
         .at(StartStep::Fork, "closing inherited descriptors")?;
@@ -84,6 +85,8 @@ fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio) -> Result<Pid, StartFailur
     };
     drop(sender);
     drop(stdio);
+    // From here on the reaper can do no more than reapers do. Its end, on a failure, is the command's: init kills it.
+    seccomp::load(filter).at(StartStep::Fork, "loading the reaper's filter")?;
     let mut bytes = Vec::new();
     verdict.read_to_end(&mut bytes).at(StartStep::Fork, "waiting for the command to start")?;
     match command::decode(&bytes, spec) {

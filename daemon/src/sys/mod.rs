@@ -5,5 +5,8 @@ pub mod fdpass;
 pub mod landlock;
 pub mod map;
 pub mod memfd;
+pub mod mount;
+pub mod net;
+pub mod privileges;
 pub mod process;
 pub mod tty;

@@ -5,9 +5,20 @@
 #![allow(unsafe_code)]
 
 mod keeper;
+mod layers;
 mod sessions;
 
-use std::{env, os::fd::FromRawFd, os::fd::OwnedFd, process::ExitCode};
+use std::{
+    env, fs,
+    os::{
+        fd::{FromRawFd, OwnedFd},
+        unix::{fs::PermissionsExt, process::CommandExt},
+    },
+    process::{Command, ExitCode},
+};
+
+/// A user who need not exist.
+const ORDINARY_USER: u32 = 12345;
 
 /// A test: its name is a claim.
 pub type Test = (&'static str, fn());
@@ -27,13 +38,28 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen =
-        [sessions::TESTS].concat().into_iter().filter(|(name, _)| filter.is_none_or(|f| name.contains(f)));
+    let chosen = [sessions::TESTS, layers::TESTS]
+        .concat()
+        .into_iter()
+        .filter(|(name, _)| filter.is_none_or(|f| name.contains(f)));
     let mut failed = 0;
     for (name, test) in chosen {
         let outcome = std::panic::catch_unwind(test);
         println!("test {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
         failed += u8::from(outcome.is_err());
     }
+    if nix::unistd::geteuid().is_root() {
+        failed += u8::from(!again_as_ordinary_user(&arguments));
+    }
     ExitCode::from(failed.min(1))
+}
+
+/// The same tests once more without privilege. The program is copied to where that user may run it.
+fn again_as_ordinary_user(arguments: &[String]) -> bool {
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = place.path().join("launch");
+    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    println!("as user {ORDINARY_USER}:");
+    Command::new(program).args(arguments).uid(ORDINARY_USER).gid(ORDINARY_USER).status().unwrap().success()
 }

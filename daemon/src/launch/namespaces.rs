@@ -1,0 +1,67 @@
+//! Namespaces: who the sandbox's processes are, and which of the machine's tables they have for themselves.
+//!
+//! The user namespace comes first: it gives an ordinary user the right to make the others. Each is made by a call
+//! of its own, so that a refusal names it. The pid namespace begins with the next child, which is init.
+
+use std::fs;
+
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::prctl,
+    unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid},
+};
+
+use super::{
+    failure::{Failure, In},
+    plan::{Identity, Layer, Namespaces},
+};
+
+/// Makes the user namespace and becomes who the plan says.
+pub fn enter_user(identity: &Identity) -> Result<(), Failure> {
+    become_outside(identity).within(
+        Layer::IdMap,
+        format!("becoming user {} and group {}", identity.outside_uid, identity.outside_gid),
+    )?;
+    unshare(CloneFlags::CLONE_NEWUSER).within(Layer::UserNamespace, "making a user namespace")?;
+    let Identity { inside_uid, inside_gid, outside_uid, outside_gid, forbid_nesting } = identity;
+    write("/proc/self/setgroups", "deny")?;
+    write("/proc/self/uid_map", &format!("{inside_uid} {outside_uid} 1"))?;
+    write("/proc/self/gid_map", &format!("{inside_gid} {outside_gid} 1"))?;
+    if *forbid_nesting {
+        write("/proc/sys/user/max_user_namespaces", "0")?;
+    }
+    Ok(())
+}
+
+/// Makes all the others.
+pub fn enter_rest(wanted: &Namespaces) -> Result<(), Failure> {
+    let table = [
+        (wanted.mount, CloneFlags::CLONE_NEWNS, Layer::MountNamespace, "mount"),
+        (wanted.pid, CloneFlags::CLONE_NEWPID, Layer::PidNamespace, "pid"),
+        (wanted.net, CloneFlags::CLONE_NEWNET, Layer::NetNamespace, "network"),
+        (wanted.ipc, CloneFlags::CLONE_NEWIPC, Layer::IpcNamespace, "ipc"),
+        (wanted.uts, CloneFlags::CLONE_NEWUTS, Layer::UtsNamespace, "uts"),
+        (wanted.cgroup, CloneFlags::CLONE_NEWCGROUP, Layer::CgroupNamespace, "cgroup"),
+    ];
+    for (_, flag, layer, name) in table.into_iter().filter(|(wanted, ..)| *wanted) {
+        unshare(flag).within(layer, format!("making a {name} namespace"))?;
+    }
+    Ok(())
+}
+
+/// A privileged launcher becomes the unprivileged user of the plan, with no further groups.
+fn become_outside(identity: &Identity) -> nix::Result<()> {
+    let (uid, gid) = (Uid::from_raw(identity.outside_uid), Gid::from_raw(identity.outside_gid));
+    if (uid, gid) == (geteuid(), getegid()) {
+        return Ok(());
+    }
+    setgroups(&[])?;
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
+    // The change of user made /proc/self root's: uid_map could not be written.
+    prctl::set_dumpable(true)
+}
+
+fn write(path: &str, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).within(Layer::IdMap, format!("writing {text:?} to {path}"))
+}

@@ -1,0 +1,307 @@
+//! Seccomp: the system calls that a sandbox has no use for, as BPF made in the parent and loaded by the child.
+//!
+//! A deny list for commands, an allow list for reapers. The tables are compiled by seccompiler, which checks the
+//! architecture; before them go instructions of our own for what it cannot say: x32 calls kill, clone3 is ENOSYS
+//! (its flags are out of sight behind a pointer, and libc falls back to clone).
+
+use std::{collections::BTreeMap, env::consts::ARCH, io};
+
+use nix::libc;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, sock_filter,
+};
+
+/// What a sandbox's common filter depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Namespaces and mounts may be made inside (the profile's `userns`).
+    pub nested_namespaces: bool,
+    /// Processes may trace each other (the profile's `ptrace`).
+    pub ptrace: bool,
+    /// No unix socket can be made but connected pairs: for want of a mount namespace.
+    pub deny_unix_sockets: bool,
+    /// No internet socket can be made: for want of a network namespace.
+    pub deny_internet_sockets: bool,
+    /// Limits and priorities of other processes cannot be changed: for want of a pid namespace.
+    pub deny_foreign_processes: bool,
+}
+
+/// A table: the calls, each with the rules under which it is meant; none means always.
+type Table = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// The filter of everything in a sandbox.
+pub fn common(options: &Options) -> Vec<u8> {
+    let mut table = Table::new();
+    always(&mut table, NEVER);
+    if !options.nested_namespaces {
+        always(&mut table, NESTING);
+        table.insert(libc::SYS_clone, NEW_NAMESPACES.iter().map(|flag| rule(&[has(0, *flag)])).collect());
+    }
+    if !options.ptrace {
+        always(&mut table, TRACING);
+    }
+    table
+        .insert(libc::SYS_ioctl, TERMINAL_INJECTION.iter().map(|request| rule(&[is(1, *request)])).collect());
+    sockets(&mut table, options);
+    if options.deny_foreign_processes {
+        foreign_processes(&mut table);
+    }
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    bytes(&assemble(table, SeccompAction::Allow, refuse, !options.nested_namespaces))
+}
+
+/// The filter of a reaper once its command runs: wait, look at /proc, signal, report.
+pub fn reaper() -> Vec<u8> {
+    let mut table = Table::new();
+    always(&mut table, REAPER);
+    // Only to read.
+    table.insert(libc::SYS_openat, vec![rule(&[masked(2, libc::O_ACCMODE as u32, libc::O_RDONLY as u32)])]);
+    bytes(&assemble(table, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow, true))
+}
+
+/// Loads a filter for the caller and all it starts. An empty one is none.
+pub fn load(program: &[u8]) -> io::Result<()> {
+    if program.is_empty() {
+        return Ok(());
+    }
+    let (instructions, rest) = program.as_chunks::<8>();
+    if !rest.is_empty() {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let program: Vec<sock_filter> = instructions.iter().map(decode).collect();
+    seccompiler::apply_filter(&program).map_err(|error| match error {
+        seccompiler::Error::Prctl(cause) | seccompiler::Error::Seccomp(cause) => cause,
+        _ => io::Error::from_raw_os_error(libc::EINVAL),
+    })
+}
+
+fn sockets(table: &mut Table, options: &Options) {
+    let internet = [libc::AF_INET as u32, libc::AF_INET6 as u32];
+    let unix = libc::AF_UNIX as u32;
+    let netlink = libc::AF_NETLINK as u32;
+    let mut known = vec![netlink];
+    known.extend(internet.iter().filter(|_| !options.deny_internet_sockets));
+    known.extend(Some(unix).filter(|_| !options.deny_unix_sockets));
+    let unknown: Vec<_> = known.iter().map(|domain| is_not(0, *domain)).collect();
+    let mut rules = vec![rule(&unknown), rule(&[is(0, netlink), is_not(2, libc::NETLINK_ROUTE as u32)])];
+    for kind in [libc::SOCK_RAW as u32, SOCK_PACKET] {
+        rules.extend(internet.map(|domain| rule(&[is(0, domain), masked(1, SOCKET_TYPE, kind)])));
+    }
+    table.insert(libc::SYS_socket, rules);
+    let mut pairs = vec![rule(&[is_not(0, unix)])];
+    if options.deny_unix_sockets {
+        // A datagram pair can be connected anew, to any path.
+        pairs.push(rule(&[masked(1, SOCKET_TYPE, libc::SOCK_DGRAM as u32)]));
+        pairs.push(rule(&[masked(1, SOCKET_TYPE, libc::SOCK_RAW as u32)]));
+    }
+    table.insert(libc::SYS_socketpair, pairs);
+}
+
+fn foreign_processes(table: &mut Table) {
+    for call in [
+        libc::SYS_sched_setaffinity,
+        libc::SYS_sched_setattr,
+        libc::SYS_sched_setparam,
+        libc::SYS_sched_setscheduler,
+    ] {
+        table.insert(call, vec![rule(&[is_not(0, 0)])]);
+    }
+    table.insert(libc::SYS_prlimit64, vec![rule(&[is_not(0, 0)])]);
+    table.insert(libc::SYS_setpriority, vec![rule(&[is_not(0, 0)]), rule(&[is_not(1, 0)])]);
+    // IOPRIO_WHO_PROCESS is 1.
+    table.insert(libc::SYS_ioprio_set, vec![rule(&[is_not(0, 1)]), rule(&[is_not(1, 0)])]);
+}
+
+/// The type in a socket's type argument; the rest are flags.
+const SOCKET_TYPE: u32 = 0xf;
+/// The way to AF_PACKET of Linux 2.0, still open.
+const SOCK_PACKET: u32 = 10;
+
+/// Put input into a terminal, paste its selection, change its discipline, take over the console.
+const TERMINAL_INJECTION: &[u32] =
+    &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32, libc::TIOCSETD as u32, libc::TIOCCONS as u32];
+
+const NEW_NAMESPACES: &[u32] = &[
+    libc::CLONE_NEWNS as u32,
+    libc::CLONE_NEWCGROUP as u32,
+    libc::CLONE_NEWUTS as u32,
+    libc::CLONE_NEWIPC as u32,
+    libc::CLONE_NEWUSER as u32,
+    libc::CLONE_NEWPID as u32,
+    libc::CLONE_NEWNET as u32,
+];
+
+fn always(table: &mut Table, calls: &[i64]) {
+    table.extend(calls.iter().map(|call| (*call, Vec::new())));
+}
+
+fn is(argument: u8, value: u32) -> SeccompCondition {
+    condition(argument, SeccompCmpOp::Eq, value)
+}
+
+fn is_not(argument: u8, value: u32) -> SeccompCondition {
+    condition(argument, SeccompCmpOp::Ne, value)
+}
+
+fn has(argument: u8, bit: u32) -> SeccompCondition {
+    masked(argument, bit, bit)
+}
+
+fn masked(argument: u8, mask: u32, value: u32) -> SeccompCondition {
+    condition(argument, SeccompCmpOp::MaskedEq(u64::from(mask)), value)
+}
+
+/// In 32 bits: the kernel takes domains, requests and flags as ints, whatever the upper half holds.
+fn condition(argument: u8, operator: SeccompCmpOp, value: u32) -> SeccompCondition {
+    SeccompCondition::new(argument, Dword, operator, u64::from(value)).expect("the argument is one of six")
+}
+
+fn rule(conditions: &[SeccompCondition]) -> SeccompRule {
+    SeccompRule::new(conditions.to_vec()).expect("the rule has a condition")
+}
+
+/// Our own instructions, then the table's. Jumps are relative, so the parts need not know each other.
+fn assemble(table: Table, mismatch: SeccompAction, matched: SeccompAction, hide_clone3: bool) -> BpfProgram {
+    let arch = TargetArch::try_from(ARCH).expect("the build's architecture is one that seccompiler knows");
+    let filter = SeccompFilter::new(table, mismatch, matched, arch).expect("the table is well-formed");
+    let compiled = BpfProgram::try_from(filter).expect("the table fits a program");
+    let mut program = prelude(hide_clone3);
+    program.extend(compiled);
+    program
+}
+
+/// The architecture is checked after this, in the table's part: a foreign call with the number of clone3 gets
+/// ENOSYS, every other one is killed there.
+fn prelude(hide_clone3: bool) -> BpfProgram {
+    const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const JUMP_IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+    const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    /// seccomp_data.nr.
+    const NUMBER: u32 = 0;
+    /// __X32_SYSCALL_BIT; no native call of any architecture has it.
+    const X32: u32 = 0x4000_0000;
+    let mut program = vec![
+        sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: NUMBER },
+        sock_filter { code: JUMP_IF_SET, jt: 0, jf: 1, k: X32 },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS },
+    ];
+    if hide_clone3 {
+        let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+        program.push(sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: libc::SYS_clone3 as u32 });
+        program.push(sock_filter { code: RETURN, jt: 0, jf: 0, k: missing });
+    }
+    program
+}
+
+fn bytes(program: &[sock_filter]) -> Vec<u8> {
+    let encode = |instruction: &sock_filter| {
+        let [a, b] = instruction.code.to_ne_bytes();
+        let [w, x, y, z] = instruction.k.to_ne_bytes();
+        [a, b, instruction.jt, instruction.jf, w, x, y, z]
+    };
+    program.iter().flat_map(encode).collect()
+}
+
+fn decode(&[a, b, jt, jf, w, x, y, z]: &[u8; 8]) -> sock_filter {
+    sock_filter { code: u16::from_ne_bytes([a, b]), jt, jf, k: u32::from_ne_bytes([w, x, y, z]) }
+}
+
+/// Never of use in a sandbox: the kernel's own affairs, and its richest sources of holes.
+const NEVER: &[i64] = &[
+    libc::SYS_acct,
+    libc::SYS_add_key,
+    libc::SYS_adjtimex,
+    libc::SYS_bpf,
+    libc::SYS_clock_adjtime,
+    libc::SYS_clock_settime,
+    libc::SYS_delete_module,
+    libc::SYS_fanotify_init,
+    libc::SYS_fanotify_mark,
+    libc::SYS_finit_module,
+    libc::SYS_init_module,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_io_uring_setup,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    libc::SYS_kcmp,
+    libc::SYS_kexec_file_load,
+    libc::SYS_kexec_load,
+    libc::SYS_keyctl,
+    libc::SYS_lookup_dcookie,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_modify_ldt,
+    libc::SYS_nfsservctl,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_perf_event_open,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_reboot,
+    libc::SYS_request_key,
+    libc::SYS_settimeofday,
+    libc::SYS_swapoff,
+    libc::SYS_swapon,
+    libc::SYS_syslog,
+    libc::SYS_userfaultfd,
+    libc::SYS_vhangup,
+];
+
+/// What makes namespaces, enters them, or changes mounts.
+const NESTING: &[i64] = &[
+    libc::SYS_chroot,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_pivot_root,
+    libc::SYS_setns,
+    libc::SYS_umount2,
+    libc::SYS_unshare,
+];
+
+/// What looks into another process.
+const TRACING: &[i64] =
+    &[libc::SYS_pidfd_getfd, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_ptrace];
+
+/// What a reaper and the library code in it need, memory included.
+const REAPER: &[i64] = &[
+    libc::SYS_brk,
+    libc::SYS_close,
+    libc::SYS_exit_group,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    libc::SYS_futex,
+    libc::SYS_getdents64,
+    libc::SYS_getpgid,
+    libc::SYS_getpid,
+    libc::SYS_getrandom,
+    libc::SYS_kill,
+    libc::SYS_lseek,
+    libc::SYS_madvise,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_newfstatat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_pread64,
+    libc::SYS_read,
+    libc::SYS_recvmsg,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sendmsg,
+    libc::SYS_signalfd4,
+    libc::SYS_statx,
+    libc::SYS_wait4,
+];
