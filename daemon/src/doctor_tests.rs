@@ -1,3 +1,5 @@
+//! Owns the tests of `doctor`.
+
 use std::sync::Mutex;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Owns the tests of `establish`.
+
 use std::sync::Mutex;
 
 use super::*;

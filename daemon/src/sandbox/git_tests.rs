@@ -1,3 +1,5 @@
+//! Owns the tests of `git`.
+
 use std::{os::unix::fs::symlink, process::Command};
 
 use super::*;

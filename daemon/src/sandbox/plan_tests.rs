@@ -1,3 +1,5 @@
+//! Owns the tests of `plan`.
+
 use super::*;
 use crate::{
     launch::plan::{Layer, Namespaces},

@@ -1,3 +1,5 @@
+//! Owns the tests of `root`.
+
 use dunlin_sandbox_profiles::Widening;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Owns the tests of `view`.
+
 use std::os::unix::fs::symlink;
 
 use super::*;

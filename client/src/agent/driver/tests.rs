@@ -1,3 +1,5 @@
+//! Owns the tests of the driver: a turn against a scripted model and host.
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 

@@ -1,3 +1,5 @@
+//! Owns the tests of the transcript.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Owns the tests of the turn: tables, and any order of events.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Owns the tests of the lenient reader: one line for each thing that models write.
+
 use serde_json::json;
 
 use super::*;

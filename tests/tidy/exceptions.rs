@@ -1,0 +1,122 @@
+//! Owns the exceptions from the rules, each with its reason. An entry that no finding needs any more fails the suite.
+
+use crate::finding::Finding;
+
+/// A file, a part of the finding's message, and why it may stay.
+pub struct Exception {
+    pub path: &'static str,
+    pub part: &'static str,
+    pub reason: &'static str,
+}
+
+/// Tables and generated code that are longer than a reader's page.
+pub const SIZES: &[Exception] = &[];
+
+/// Suites that must let time pass because time is what they test.
+pub const SLEEPS: &[Exception] = &[];
+
+/// Paths that look like those of one machine.
+pub const MACHINE_PATHS: &[Exception] = &[Exception {
+    path: "client/src/commands/placement.rs",
+    part: "path is of one machine",
+    reason: "what is left of a path in a temporary directory when its root is cut off",
+}];
+
+/// Unsafe code outside the system calls.
+pub const UNSAFE: &[Exception] = &[
+    Exception {
+        path: "daemon/tests/launch/main.rs",
+        part: "unsafe",
+        reason: "the suite is its own zygote and takes its socket by number, as the daemon's main does",
+    },
+    Exception {
+        path: "daemon/tests/launch/keeper.rs",
+        part: "unsafe",
+        reason: "the suite stands in for the keeper and hands its zygote a socket by number",
+    },
+];
+
+/// Dependencies that only generated code names.
+pub const GENERATED: &[Exception] = &[Exception {
+    path: "proto/Cargo.toml",
+    part: "`tonic-prost`",
+    reason: "the codec of the generated stubs",
+}];
+
+/// What the tree lacks while its crates are being written. It is printed on every run, and an entry goes when its
+/// work is done, until the list is empty and goes too.
+pub struct Awaited {
+    pub path: &'static str,
+    /// Parts of messages, between spaces.
+    pub parts: &'static str,
+    pub until: &'static str,
+}
+
+pub const AWAITED: &[Awaited] = &[
+    Awaited { path: "client/src/main.rs", parts: "//!", until: "the command line is written" },
+    Awaited { path: "daemon/src/main.rs", parts: "//!", until: "the command line is written" },
+    Awaited { path: "tests/e2e/main.rs", parts: "//!", until: "the end-to-end suite is written" },
+    Awaited {
+        path: "client/Cargo.toml",
+        parts: "`anyhow` `clap` `clap_complete` `clap_mangen` `insta` `prost` `rustyline` `tempfile` `tokio-stream` \
+                `tokio-util` `tower` `vte`",
+        until: "commands, link and terminal are written",
+    },
+    Awaited {
+        path: "daemon/Cargo.toml",
+        parts: "`anyhow` `clap` `dunlin-proto` `landlock` `portable-pty` `prost` `regex` `seccompiler` `serde_json` \
+                `sha2` `similar` `tempfile` `tokio` `tokio-stream` `tokio-util` `toml` `tonic` `tonic-health` \
+                `tonic-reflection` `tonic-types` `tracing` `tracing-subscriber` `unicode-normalization` `vte` `proptest`",
+        until: "serve, rpc, session, keeper and the layers are written",
+    },
+    Awaited {
+        path: "tests/Cargo.toml",
+        parts: "`anyhow` `dunlin-client` `dunlin-daemon` `dunlin-proto` `hyper-util` `nix` `portable-pty` `serde_json` \
+                `tempfile` `tokio` `tokio-stream` `tonic` `tonic-types` `tower`",
+        until: "the harness and its suites are written",
+    },
+    Awaited {
+        path: "client/src/agent/driver/tests.rs",
+        parts: "`dunlin_proto`",
+        until: "the tools' host hands out a type of its own for weakenings",
+    },
+];
+
+/// The findings that nothing is awaited for; the others are printed.
+pub fn but_awaited(findings: Vec<Finding>, rule: &str) -> Vec<Finding> {
+    let awaits = |awaited: &Awaited, finding: &Finding| {
+        let named = |part: &str| finding.message.contains(part);
+        finding.path == awaited.path && awaited.parts.split_whitespace().any(named)
+    };
+    let (waiting, rest): (Vec<_>, Vec<_>) =
+        findings.into_iter().partition(|finding| AWAITED.iter().any(|awaited| awaits(awaited, finding)));
+    for finding in &waiting {
+        let until =
+            AWAITED.iter().find(|awaited| awaits(awaited, finding)).map_or("", |awaited| awaited.until);
+        eprintln!("{rule}: awaited until {until}: {finding}");
+    }
+    rest
+}
+
+pub fn without(findings: Vec<Finding>, exceptions: &[Exception]) -> Vec<Finding> {
+    let excepted = |finding: &Finding| exceptions.iter().any(|exception| exception.covers(finding));
+    findings.into_iter().filter(|finding| !excepted(finding)).collect()
+}
+
+/// Exceptions that except nothing.
+pub fn stale(findings: &[Finding], exceptions: &[Exception]) -> Vec<Finding> {
+    let idle =
+        exceptions.iter().filter(|exception| !findings.iter().any(|finding| exception.covers(finding)));
+    idle.map(|exception| {
+        let message =
+            format!("the exception ({}) is needed no more: remove it from exceptions.rs", exception.reason);
+        Finding::new(exception.path, 1, message)
+    })
+    .collect()
+}
+
+impl Exception {
+    fn covers(&self, finding: &Finding) -> bool {
+        finding.path == self.path && finding.message.contains(self.part)
+    }
+}
