@@ -65,6 +65,27 @@ pub struct Report {
     pub stopped_at_refusal: bool,
 }
 
+impl Report {
+    /// The program's exit code when it ends with this turn; 1 failed, 4 authentication, 5 a limit, 6 unfinished
+    /// for want of an approval.
+    pub fn exit_code(&self) -> u8 {
+        match &self.ended {
+            Ended::Answered { .. } if self.stopped_at_refusal => 6,
+            Ended::Answered { .. } => 0,
+            Ended::Incomplete { reason, .. } if reason.starts_with("max_") => 5,
+            Ended::StepLimit { .. } => 5,
+            Ended::Unanswered { cause: Cause::Authentication, .. } => 4,
+            Ended::Unanswered { cause: Cause::Limit | Cause::ContextTooLong, .. } => 5,
+            Ended::Interrupted => 130,
+            Ended::Incomplete { .. }
+            | Ended::Unanswered { .. }
+            | Ended::Failed { .. }
+            | Ended::Cancelled
+            | Ended::UnknownStatus(_) => 1,
+        }
+    }
+}
+
 /// A conversation under way.
 pub struct Driver<M, H> {
     pub model: Arc<M>,
@@ -91,6 +112,14 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
     pub fn new(model: Arc<M>, host: Arc<H>, settings: Settings, conversation: Conversation) -> Driver<M, H> {
         let context_tokens = conversation.estimated_tokens();
         Driver { model, host, settings, conversation, news: News::default(), context_tokens }
+    }
+
+    /// Goes on with another conversation.
+    pub fn switch(&mut self, conversation: Conversation) {
+        self.host.set_conversation(conversation.id());
+        self.context_tokens = conversation.estimated_tokens();
+        self.conversation = conversation;
+        self.news.forget();
     }
 
     /// Runs one turn to its end. Only a transcript that cannot be written is an error.
@@ -240,7 +269,7 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
 
     fn start(&self, course: &mut Course<'_>, call: Call) {
         let action = calls::understand(&call);
-        course.watch.on(Progress::Running { call_id: call.call_id(), tool: call.name(), action: &action });
+        course.watch.on(Progress::Running { call: &call, action: &action });
         let (host, policy, running) = (self.host.clone(), self.settings.policy.clone(), call.clone());
         let task = course.running.spawn(async move {
             let outcome = calls::run(&*host, action.clone(), &policy).await;
@@ -267,9 +296,9 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         };
         course.stopped_at_refusal = outcome.refused;
         self.remember(&outcome.shown)?;
-        let (call_id, tool) = (call.call_id(), call.name());
-        course.watch.on(Progress::Ran { call_id, tool, action: &action, outcome: &outcome });
-        Ok(Happened::Returned { call_id: call_id.to_owned(), result: outcome.result, failed: outcome.failed })
+        course.watch.on(Progress::Ran { call: &call, action: &action, outcome: &outcome });
+        let call_id = call.call_id().to_owned();
+        Ok(Happened::Returned { call_id, result: outcome.result, failed: outcome.failed })
     }
 
     /// Keeps what later turns need to know of a result.

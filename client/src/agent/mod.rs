@@ -7,8 +7,18 @@ pub mod approval;
 pub mod calls;
 pub mod compact;
 pub mod driver;
+mod editor;
+pub mod failure;
+pub mod headless;
 pub mod news;
 pub mod progress;
 pub mod prompt;
+mod repl;
+pub mod show;
+mod slash;
+pub mod start;
 pub mod transcript;
 pub mod turn;
+
+pub use failure::AgentError;
+pub use start::{Options, Prepared, Resume};

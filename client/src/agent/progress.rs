@@ -2,7 +2,7 @@
 
 use super::calls::{Action, Outcome};
 use super::turn::Ended;
-use crate::model::{Event, Usage};
+use crate::model::{Call, Event, Usage};
 
 /// Something to show.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,9 +16,9 @@ pub enum Progress<'a> {
     /// One response is whole; `text` is what the model said in it.
     Said { text: &'a str },
     /// A call begins to run.
-    Running { call_id: &'a str, tool: &'a str, action: &'a Action },
+    Running { call: &'a Call, action: &'a Action },
     /// A call is through, or was given up.
-    Ran { call_id: &'a str, tool: &'a str, action: &'a Action, outcome: &'a Outcome },
+    Ran { call: &'a Call, action: &'a Action, outcome: &'a Outcome },
     /// Sessions changed; the model is told so.
     News(&'a str),
     /// The conversation is being made shorter.

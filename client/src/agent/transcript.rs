@@ -103,6 +103,10 @@ impl Store {
         Store::new(state.unwrap_or_else(std::env::temp_dir).join("dunlin/conversations"))
     }
 
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Begins a conversation; its id is made here.
     pub fn begin(&self, mut beginning: Beginning) -> Result<Conversation, TranscriptError> {
         DirBuilder::new()

@@ -69,6 +69,49 @@ pub enum Ended {
     Interrupted,
 }
 
+impl Ended {
+    /// One word for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Ended::Answered { .. } => "answered",
+            Ended::Incomplete { .. } => "incomplete",
+            Ended::Failed { .. } => "failed",
+            Ended::Cancelled => "cancelled",
+            Ended::UnknownStatus(_) => "unknown_status",
+            Ended::Unanswered { .. } => "unanswered",
+            Ended::StepLimit { .. } => "step_limit",
+            Ended::Interrupted => "interrupted",
+        }
+    }
+
+    /// What the model said last, for the person.
+    pub fn text(&self) -> &str {
+        match self {
+            Ended::Answered { text } if text.is_empty() => "[no assistant message]",
+            Ended::Answered { text } | Ended::Incomplete { text, .. } => text,
+            _ => "",
+        }
+    }
+
+    /// What went wrong, for the person; nothing when the model answered.
+    pub fn problem(&self) -> Option<String> {
+        Some(match self {
+            Ended::Answered { .. } => return None,
+            Ended::Incomplete { reason, .. } => {
+                format!("the answer is incomplete ({reason}); say \"go on\" to have the rest")
+            }
+            Ended::Failed { message } => format!("the model failed: {message}"),
+            Ended::Cancelled => "the server cancelled the response".into(),
+            Ended::UnknownStatus(status) => format!("the server ended with the unknown status `{status}`"),
+            Ended::Unanswered { message, .. } => message.clone(),
+            Ended::StepLimit { steps } => {
+                format!("stopped after {steps} steps; say \"go on\", or raise --max-steps")
+            }
+            Ended::Interrupted => "interrupted; sessions that were started run on".into(),
+        })
+    }
+}
+
 /// Why no response came, as far as it makes a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {

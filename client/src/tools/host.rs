@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dunlin_proto::v1;
@@ -63,33 +64,34 @@ pub trait ToolHost: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(String, Vec<v1::Weakening>), ToolError>> + Send;
     /// The profile of what starts from now on.
     fn set_profile(&self, profile: &str);
+    /// The conversation that acts from now on.
+    fn set_conversation(&self, id: &str);
 }
 
-/// The daemon behind a channel, for one conversation.
+/// Who calls, and where commands start.
+#[derive(Debug, Clone)]
+struct Caller {
+    placement: v1::Placement,
+    /// Its id is the conversation's; the daemon keeps what it last saw of each session.
+    actor: v1::Actor,
+}
+
+/// The daemon behind a channel, for one conversation at a time.
 pub struct DaemonHost {
     channel: Channel,
-    placement: std::sync::Mutex<v1::Placement>,
-    actor: v1::Actor,
-    /// Whose last-seen offsets the daemon keeps.
-    client_id: String,
+    caller: Mutex<Caller>,
     /// Makes request ids differ from those of an earlier run of the same conversation.
     run_id: String,
     requests: AtomicU64,
 }
 
 impl DaemonHost {
-    /// `placement` says where commands start; `client_id` is the conversation's name.
-    pub fn new(channel: Channel, placement: v1::Placement, actor: v1::Actor, client_id: &str) -> DaemonHost {
+    /// `placement` says where commands start; the actor's id is the conversation's.
+    pub fn new(channel: Channel, placement: v1::Placement, actor: v1::Actor) -> DaemonHost {
         let started = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let run_id = format!("{:x}.{:x}", std::process::id(), started.as_nanos());
-        DaemonHost {
-            channel,
-            placement: placement.into(),
-            actor,
-            client_id: client_id.to_owned(),
-            run_id,
-            requests: AtomicU64::new(0),
-        }
+        let caller = Mutex::new(Caller { placement, actor });
+        DaemonHost { channel, caller, run_id, requests: AtomicU64::new(0) }
     }
 
     fn session_service(&self) -> SessionServiceClient<Channel> {
@@ -97,11 +99,19 @@ impl DaemonHost {
     }
 
     fn request_id(&self) -> String {
-        format!("{}.{}.{}", self.client_id, self.run_id, self.requests.fetch_add(1, Ordering::Relaxed))
+        format!("{}.{}", self.run_id, self.requests.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn caller(&self) -> MutexGuard<'_, Caller> {
+        self.caller.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn actor(&self) -> v1::Actor {
+        self.caller().actor.clone()
     }
 
     fn placement(&self, cwd: Option<&str>, profile: Option<String>) -> v1::Placement {
-        let mut placement = self.placement.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let mut placement = self.caller().placement.clone();
         if let Some(cwd) = cwd {
             placement.cwd = absolute(&placement, cwd).to_string_lossy().into_owned();
         }
@@ -125,8 +135,8 @@ impl DaemonHost {
             max_output_tokens: arguments.max_output_tokens,
             justification: arguments.justification.unwrap_or_default(),
             request_id: self.request_id(),
-            actor: Some(self.actor.clone()),
-            client_id: self.client_id.clone(),
+            actor: Some(self.actor()),
+            client_id: self.actor().id,
             placement: starts.then(|| self.placement(arguments.cwd.as_deref(), arguments.profile)),
             size: None,
             input_seq: None,
@@ -173,14 +183,14 @@ impl DaemonHost {
             signal: signal_number(signal)?,
             target: v1::SignalTarget::Foreground.into(),
             request_id: self.request_id(),
-            actor: Some(self.actor.clone()),
+            actor: Some(self.actor()),
         };
         let signalled = again(|| async { self.session_service().signal(request.clone()).await }).await?;
         Ok(SessionsResult::One { reason: None, session: signalled.session.unwrap_or_default().into() })
     }
 
     async fn kill(&self, session: &str) -> Result<SessionsResult, ToolError> {
-        let actor = Some(self.actor.clone());
+        let actor = Some(self.actor());
         let request = v1::TerminateRequest { session: session.to_owned(), grace_ms: KILL_GRACE_MS, actor };
         let ended = again(|| async { self.session_service().terminate(request.clone()).await }).await?;
         Ok(SessionsResult::One { reason: None, session: ended.into() })
@@ -245,7 +255,7 @@ impl ToolHost for DaemonHost {
             create_missing_dirs: Some(arguments.create_missing_dirs),
             dry_run: arguments.dry_run,
             request_id: self.request_id(),
-            actor: Some(self.actor.clone()),
+            actor: Some(self.actor()),
         };
         let service = || WorkspaceServiceClient::new(self.channel.clone());
         let answer = again(|| async { service().apply_patch(request.clone()).await }).await;
@@ -263,7 +273,7 @@ impl ToolHost for DaemonHost {
         let request = v1::RevertPatchRequest {
             patch_id: patch_id.to_owned(),
             placement: Some(self.placement(None, None)),
-            actor: Some(self.actor.clone()),
+            actor: Some(self.actor()),
         };
         let mut service = WorkspaceServiceClient::new(self.channel.clone());
         let answer = service.revert_patch(request).await.map_err(CallError)?;
@@ -278,7 +288,11 @@ impl ToolHost for DaemonHost {
     }
 
     fn set_profile(&self, profile: &str) {
-        self.placement.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).profile = profile.to_owned();
+        self.caller().placement.profile = profile.to_owned();
+    }
+
+    fn set_conversation(&self, id: &str) {
+        self.caller().actor.id = id.to_owned();
     }
 }
 

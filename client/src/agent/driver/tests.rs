@@ -11,7 +11,7 @@ use crate::agent::transcript::{Beginning, Store};
 use crate::config::Approve;
 use crate::tools::arguments::{ExecArguments, PatchArguments, SessionsArguments};
 use crate::tools::host::ToolError;
-use crate::tools::result::{ExecResult, PatchResult, SessionView, SessionsResult};
+use crate::tools::result::{ExecResult, FileView, PatchResult, SessionView, SessionsResult};
 
 type Script = VecDeque<Box<dyn FnOnce(&Request) -> Result<Response, ModelError> + Send>>;
 
@@ -82,7 +82,9 @@ impl ToolHost for FakeHost {
     async fn apply_patch(&self, arguments: PatchArguments) -> Result<PatchResult, ToolError> {
         self.ran.lock().unwrap().push("apply_patch".into());
         let exit_code = i32::from(!arguments.patch.contains("*** End Patch"));
-        Ok(PatchResult { exit_code, patch_id: "p1".into(), diff: "+x".into(), ..PatchResult::default() })
+        let file = FileView { path: "a".into(), action: "update", lines_added: 1, ..FileView::default() };
+        let (patch_id, diff, files) = ("p1".into(), "+x".into(), vec![file]);
+        Ok(PatchResult { exit_code, patch_id, diff, files, ..PatchResult::default() })
     }
 
     async fn list_sessions(&self) -> Result<Vec<SessionView>, ToolError> {
@@ -98,6 +100,8 @@ impl ToolHost for FakeHost {
     }
 
     fn set_profile(&self, _: &str) {}
+
+    fn set_conversation(&self, _: &str) {}
 }
 
 pub(crate) fn settings() -> Settings {

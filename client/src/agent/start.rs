@@ -1,0 +1,260 @@
+//! Puts an agent together: which model, which conversation, which sandbox; then runs it as REPL or as one shot.
+//!
+//! What needs no daemon comes first, so that a missing key is told before one is started.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dunlin_proto::v1;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use super::approval::Policy;
+use super::driver::{Driver, Report, Settings};
+use super::failure::AgentError;
+use super::headless::Lines;
+use super::progress::Watch;
+use super::prompt::{self, Surroundings};
+use super::repl;
+use super::show::Show;
+use super::transcript::{Beginning, Conversation, Store};
+use super::turn::Limits;
+use crate::config::{Approve, Config};
+use crate::model::Client;
+use crate::model::replay::Replay;
+use crate::terminal::render::Paint;
+use crate::tools::host::{DaemonHost, ToolHost};
+use crate::tools::schema;
+
+/// The conversation is made shorter when it has grown to this many tokens: below what today's models read.
+const COMPACT_AT_TOKENS: u64 = 160_000;
+/// The profile of a conversation that names none.
+const DEFAULT_PROFILE: &str = "workspace-write";
+
+/// What the person asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// One task, or `-` to read it from standard input; a conversation if there is none.
+    pub prompt: Option<String>,
+    pub json: bool,
+    pub model: Option<String>,
+    pub provider: Option<String>,
+    pub approve: Option<Approve>,
+    pub resume: Resume,
+    pub max_steps: Option<u32>,
+    pub replay: Option<PathBuf>,
+    /// The model's last message goes into this file too.
+    pub output_last_message: Option<PathBuf>,
+    /// The daemon's socket, for `dunlin attach` as a child.
+    pub socket: Option<PathBuf>,
+    /// Where commands run. An empty profile is the configured one.
+    pub placement: v1::Placement,
+}
+
+/// Which conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Resume {
+    #[default]
+    New,
+    Id(String),
+    /// The last one of the workspace.
+    Last,
+}
+
+/// An agent that lacks only the daemon.
+pub struct Prepared {
+    options: Options,
+    client: Client,
+    conversation: Conversation,
+    settings: Settings,
+    /// Serves the recording for as long as the agent lives.
+    replay: Option<Replay>,
+}
+
+impl Prepared {
+    /// Finds the model and the conversation. Reads the task from standard input if that is asked for.
+    pub async fn new(mut options: Options, config: &Config) -> Result<Prepared, AgentError> {
+        options.prompt = options.prompt.map(task).transpose()?;
+        let store = Store::of_user();
+        let resumed = match &options.resume {
+            Resume::New => None,
+            Resume::Id(id) => Some(store.resume(id)?),
+            Resume::Last => Some(store.resume_last(options.placement.workspace.as_ref())?),
+        };
+        let began = resumed.as_ref().map(|conversation| conversation.beginning().clone());
+        let replay = match &options.replay {
+            Some(file) => Some(Replay::start(file).await?),
+            None => None,
+        };
+        let (provider, model) = match &replay {
+            Some(replay) => (replay.provider(), replay.model().to_owned()),
+            None => chosen(&options, began.as_ref(), config)?,
+        };
+        place(&mut options.placement, began.as_ref(), config);
+        let client = Client::new(&provider)?;
+        let conversation = match resumed {
+            Some(conversation) => conversation,
+            None => store.begin(Beginning {
+                workspace: PathBuf::from(&options.placement.workspace),
+                cwd: PathBuf::from(&options.placement.cwd),
+                provider: provider.name.clone(),
+                model: model.clone(),
+                profile: options.placement.profile.clone(),
+                sandbox: options.placement.sandbox.clone(),
+                replayed: replay.is_some(),
+                ..Beginning::default()
+            })?,
+        };
+        let settings = Settings {
+            model,
+            reasoning_effort: config.reasoning_effort.clone(),
+            instructions: String::new(),
+            tools: schema::definitions(provider.custom_tools),
+            limits: Limits {
+                max_steps: options.max_steps.unwrap_or(config.max_steps).max(1),
+                compact_at_tokens: Some(COMPACT_AT_TOKENS),
+            },
+            policy: Policy {
+                profile: options.placement.profile.clone(),
+                approve: options.approve.unwrap_or(config.approve),
+            },
+        };
+        Ok(Prepared { options, client, conversation, settings, replay })
+    }
+
+    /// Runs it to its end; gives the exit code.
+    pub async fn run(self, channel: Channel) -> Result<u8, AgentError> {
+        let label = self.replay.as_ref().map(|replay| replay.title().unwrap_or("a recording").to_owned());
+        let (options, mut settings) = (self.options, self.settings);
+        let id = self.conversation.id().to_owned();
+        let kind = v1::ActorKind::Model.into();
+        let actor = v1::Actor { id: id.clone(), kind, name: settings.model.clone() };
+        let host = DaemonHost::new(channel, options.placement.clone(), actor);
+        settings.instructions = instructions(&host, &options.placement).await?;
+        let mut driver = Driver::new(Arc::new(self.client), Arc::new(host), settings, self.conversation);
+        let ended = match &options.prompt {
+            Some(prompt) => one_shot(&mut driver, prompt, &options).await,
+            None => repl::run(&mut driver, &options, label.as_deref()).await,
+        };
+        if !options.json && !driver.conversation.items().is_empty() {
+            eprintln!("resume with: dunlin agent --resume {}", driver.conversation.id());
+        }
+        ended
+    }
+}
+
+/// The system prompt for a place.
+pub(super) async fn instructions<H: ToolHost>(
+    host: &H,
+    placement: &v1::Placement,
+) -> Result<String, AgentError> {
+    let (summary, weakenings) = host.describe_sandbox().await?;
+    let (workspace, cwd) = (PathBuf::from(&placement.workspace), PathBuf::from(&placement.cwd));
+    let notes = prompt::notes(&workspace, &cwd);
+    Ok(prompt::instructions(&Surroundings {
+        workspace,
+        cwd,
+        profile: placement.profile.clone(),
+        rules: summary.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect(),
+        weakenings: weakenings.into_iter().map(|weakening| weakening.what).collect(),
+        notes,
+    }))
+}
+
+/// One task, then the end.
+async fn one_shot(
+    driver: &mut Driver<Client, DaemonHost>,
+    prompt: &str,
+    options: &Options,
+) -> Result<u8, AgentError> {
+    let cancel = CancellationToken::new();
+    let mut watch: Box<dyn Watch> = if options.json {
+        Box::new(Lines::begin(std::io::stdout(), driver.conversation.beginning()))
+    } else {
+        Box::new(Show::new(
+            std::io::stderr(),
+            Paint::of_terminal(std::io::stderr().is_terminal()),
+            repl::columns(),
+            false,
+        ))
+    };
+    let report = interruptible(&cancel, driver.turn(prompt, &mut *watch, &cancel))
+        .await
+        .map_err(AgentError::Unwritten)?;
+    finish(&report, options)?;
+    Ok(report.exit_code())
+}
+
+/// Cancels `token` at Ctrl-C while `work` goes on.
+pub(super) async fn interruptible<T>(token: &CancellationToken, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            Ok(()) = tokio::signal::ctrl_c() => token.cancel(),
+        }
+    }
+}
+
+/// The model's last message, where it was asked for.
+fn finish(report: &Report, options: &Options) -> Result<(), AgentError> {
+    let text = report.ended.text();
+    if let Some(file) = &options.output_last_message {
+        let failed = |source| AgentError::Output { path: file.display().to_string(), source };
+        std::fs::write(file, format!("{text}\n")).map_err(failed)?;
+    }
+    if !options.json && !text.is_empty() {
+        let mut out = std::io::stdout();
+        let shown =
+            if out.is_terminal() { crate::terminal::neutralise::neutralise(text) } else { text.to_owned() };
+        writeln!(out, "{}", shown.trim_end())
+            .map_err(|source| AgentError::Output { path: "standard output".into(), source })?;
+    }
+    Ok(())
+}
+
+/// The task, from standard input if it is `-`.
+fn task(prompt: String) -> Result<String, AgentError> {
+    let mut text = prompt;
+    if text == "-" {
+        text.clear();
+        std::io::stdin().read_to_string(&mut text).map_err(AgentError::Unread)?;
+    }
+    if text.trim().is_empty() { Err(AgentError::NoTask) } else { Ok(text) }
+}
+
+/// The provider and model: what is given, else what the conversation had, else what is configured.
+fn chosen(
+    options: &Options,
+    began: Option<&Beginning>,
+    config: &Config,
+) -> Result<(crate::config::Provider, String), AgentError> {
+    let began = began.filter(|began| !began.replayed);
+    let same = options.provider.is_none().then(|| began.map(|began| began.provider.as_str())).flatten();
+    let same = same.filter(|name| config.providers.contains_key(*name));
+    let provider = config.provider(options.provider.as_deref().or(same))?.clone();
+    let had = same.and(began).map(|began| began.model.as_str());
+    let model = config.model(&provider, options.model.as_deref().or(had))?;
+    Ok((provider, model))
+}
+
+/// Where a conversation works: where it began; its profile unless another is given.
+fn place(placement: &mut v1::Placement, began: Option<&Beginning>, config: &Config) {
+    if let Some(began) = began {
+        placement.workspace = began.workspace.to_string_lossy().into_owned();
+        placement.cwd = began.cwd.to_string_lossy().into_owned();
+        if placement.profile.is_empty() {
+            placement.profile = began.profile.clone();
+        }
+        if placement.sandbox.is_empty() {
+            placement.sandbox = began.sandbox.clone();
+        }
+    }
+    if placement.cwd.is_empty() {
+        placement.cwd = placement.workspace.clone();
+    }
+    if placement.profile.is_empty() {
+        placement.profile = config.profile.clone().unwrap_or_else(|| DEFAULT_PROFILE.to_owned());
+    }
+}
