@@ -1,7 +1,16 @@
 //! `dunlind`: owns persistent terminal sessions inside sandboxes.
 
-pub mod doctor;
+pub mod cli;
+pub mod clock;
+pub mod ids;
+pub mod keeper;
 pub mod launch;
-pub mod patch;
+pub mod link;
+pub mod output;
+pub mod paths;
+pub mod profiles;
+pub mod rpc;
 pub mod sandbox;
+pub mod serve;
+pub mod session;
 pub mod sys;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The daemon's binary.
+
+fn main() -> std::process::ExitCode {
+    dunlin_daemon::cli::main()
+}

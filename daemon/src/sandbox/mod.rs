@@ -24,6 +24,7 @@ mod root;
 #[cfg(test)]
 pub(crate) mod samples;
 mod sockets;
+pub mod summary;
 pub mod view;
 
 pub use establish::{Established, LaunchFailure, LaunchPort, establish};

@@ -1,0 +1,309 @@
+//! The keeper: one thread, epoll, no runtime. Owns everything that must outlive a worker: the listening socket, terminals,
+//! logs, input, statuses, results, and the processes themselves.
+//!
+//! Invariants: bytes read from a terminal are in a log before anything else happens; nothing unarchived is overwritten while
+//! there is hope; every request of the worker is answered exactly once. It parses fixed-size frames only, decides nothing
+//! about policy, and trusts neither the worker nor an init further than the shape of a frame.
+
+pub mod boot;
+pub mod control;
+mod input;
+pub mod log_ring;
+mod pump;
+mod requests;
+mod sandboxes;
+mod spawn;
+mod table;
+mod worker;
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixListener,
+    },
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use nix::sys::{
+    epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+    prctl,
+    signal::{SigSet, Signal},
+    signalfd::{SfdFlags, SignalFd},
+    wait::{Id, WaitPidFlag, WaitStatus, waitid},
+};
+
+use self::{
+    spawn::Zygote,
+    table::{Payload, Results, Sandbox, Session},
+    worker::Worker,
+};
+
+use crate::clock;
+
+/// Events taken from the kernel at once.
+const EVENTS: usize = 128;
+
+/// What a readable or writable descriptor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Signals,
+    Worker,
+    Zygote,
+    /// A launch's reports, by sandbox.
+    Report(u64),
+    /// An init, by sandbox.
+    Init(u64),
+    /// A terminal or a standard output, by session.
+    Output(u64),
+    /// A standard error, by session.
+    Errors(u64),
+    /// A standard input pipe, by session.
+    Input(u64),
+}
+
+impl Source {
+    const ID_BITS: u32 = 56;
+
+    fn token(self) -> u64 {
+        let (kind, id) = match self {
+            Self::Signals => (0, 0),
+            Self::Worker => (1, 0),
+            Self::Zygote => (2, 0),
+            Self::Report(id) => (3, id),
+            Self::Init(id) => (4, id),
+            Self::Output(id) => (5, id),
+            Self::Errors(id) => (6, id),
+            Self::Input(id) => (7, id),
+        };
+        kind << Self::ID_BITS | id
+    }
+
+    fn of(token: u64) -> Self {
+        let id = token & ((1 << Self::ID_BITS) - 1);
+        match token >> Self::ID_BITS {
+            0 => Self::Signals,
+            1 => Self::Worker,
+            2 => Self::Zygote,
+            3 => Self::Report(id),
+            4 => Self::Init(id),
+            5 => Self::Output(id),
+            6 => Self::Errors(id),
+            _ => Self::Input(id),
+        }
+    }
+}
+
+/// The keeper's state.
+pub struct Keeper {
+    epoll: Epoll,
+    signals: SignalFd,
+    listener: UnixListener,
+    socket_path: PathBuf,
+    worker: Worker,
+    zygote: Zygote,
+    sessions: HashMap<u64, Session>,
+    sandboxes: HashMap<u64, Sandbox>,
+    payloads: HashMap<u64, Payload>,
+    results: Results,
+    /// Sessions with news for the worker.
+    dirty: HashSet<u64>,
+    /// Sessions that stand still or are to be looked at again.
+    timed: HashSet<u64>,
+    next_id: u64,
+    started_unix_ms: u64,
+    stopping: bool,
+    buffer: Vec<u8>,
+}
+
+impl Keeper {
+    /// Takes the listening socket and starts zygote and worker. `worker_args` are passed on to every worker.
+    pub fn new(
+        listener: UnixListener,
+        socket_path: PathBuf,
+        worker_args: Vec<std::ffi::OsString>,
+    ) -> io::Result<Self> {
+        let mut mask = SigSet::empty();
+        for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+            mask.add(signal);
+        }
+        mask.thread_block()?;
+        // Orphans of an init that has no pid namespace of its own come to the keeper instead of vanishing.
+        prctl::set_child_subreaper(true)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let mut keeper = Self {
+            zygote: Zygote::start()?,
+            worker: Worker::new(worker_args),
+            epoll,
+            signals,
+            listener,
+            socket_path,
+            sessions: HashMap::new(),
+            sandboxes: HashMap::new(),
+            payloads: HashMap::new(),
+            results: Results::default(),
+            dirty: HashSet::new(),
+            timed: HashSet::new(),
+            next_id: 1,
+            started_unix_ms: clock::unix_ms(),
+            stopping: false,
+            buffer: vec![0; control::FRAME_BYTES + control::TAIL_MAX_BYTES],
+        };
+        let token = EpollEvent::new(EpollFlags::EPOLLIN, Source::Signals.token());
+        keeper.epoll.add(&keeper.signals, token)?;
+        let token = EpollEvent::new(EpollFlags::EPOLLIN, Source::Zygote.token());
+        keeper.epoll.add(keeper.zygote.socket(), token)?;
+        keeper.start_worker();
+        Ok(keeper)
+    }
+
+    /// Serves until told to stop.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        while !(self.stopping && self.sandboxes.is_empty()) {
+            let ready = match self.epoll.wait(&mut events, self.timeout()) {
+                Ok(ready) => ready,
+                Err(nix::Error::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for event in &events[..ready] {
+                self.dispatch(Source::of(event.data()), event.events());
+            }
+            self.run_timers();
+            self.announce();
+        }
+        self.worker.end();
+        Ok(())
+    }
+
+    fn dispatch(&mut self, source: Source, flags: EpollFlags) {
+        match source {
+            Source::Signals => self.take_signals(),
+            Source::Worker => self.serve_worker(flags),
+            Source::Zygote => self.serve_zygote(),
+            Source::Report(sandbox) => self.take_reports(sandbox),
+            Source::Init(sandbox) => self.serve_init(sandbox),
+            Source::Output(session) => self.pump(session, false, flags),
+            Source::Errors(session) => self.pump(session, true, flags),
+            Source::Input(session) => self.feed(session),
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            match Signal::try_from(info.ssi_signo as i32) {
+                Ok(Signal::SIGCHLD) => {}
+                Ok(Signal::SIGTERM | Signal::SIGINT) => self.stop(),
+                Ok(Signal::SIGHUP) => self.renew_listener(),
+                _ => {}
+            }
+        }
+        self.reap();
+    }
+
+    /// Collects every child that ended: the worker, the zygote, launchers, inits, and orphans.
+    fn reap(&mut self) {
+        loop {
+            let pid = match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(status) => status.pid(),
+            };
+            let Some(pid) = pid else { continue };
+            if self.worker.is(pid) {
+                self.worker_ended();
+            } else if self.zygote.is(pid) {
+                self.zygote_ended();
+            } else if let Some(id) = self.sandbox_of_init(pid) {
+                self.init_ended(id);
+            }
+        }
+    }
+
+    /// Makes the socket anew where it vanished (a logout removes the runtime directory), and has the next worker serve it.
+    fn renew_listener(&mut self) {
+        match boot::rebind(&self.socket_path) {
+            Ok(None) => {}
+            Ok(Some(listener)) => {
+                self.listener = listener;
+                self.replace_worker();
+            }
+            Err(error) => eprintln!("keeper: the socket cannot be made anew: {error}"),
+        }
+    }
+
+    /// Ends every sandbox; the loop ends with the last of them.
+    fn stop(&mut self) {
+        self.stopping = true;
+        let ids: Vec<u64> = self.sandboxes.keys().copied().collect();
+        for id in ids {
+            self.end_sandbox(id);
+        }
+    }
+
+    /// A number that was never given before: sessions, sandboxes and payloads share one sequence.
+    fn new_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, source: Source, flags: EpollFlags) -> io::Result<()> {
+        Ok(self.epoll.add(fd, EpollEvent::new(flags, source.token()))?)
+    }
+
+    fn unwatch(&self, fd: impl AsFd) {
+        // Not registered any more is what we want.
+        let _ = self.epoll.delete(fd);
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        let now = Instant::now();
+        let sessions = self.timed.iter().filter_map(|id| self.sessions.get(id));
+        let deadlines = sessions.filter_map(pump::deadline).chain(self.worker.restart_at());
+        let nearest = deadlines.map(|at| at.saturating_duration_since(now)).min();
+        match nearest {
+            None => EpollTimeout::NONE,
+            // Rounded up, so that a timer never fires a fraction early and spins.
+            Some(wait) => {
+                EpollTimeout::try_from(wait + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX)
+            }
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now = Instant::now();
+        if self.worker.restart_at().is_some_and(|at| at <= now) {
+            self.start_worker();
+        }
+        let due: Vec<u64> = self.timed.iter().copied().collect();
+        for id in due {
+            self.run_session_timer(id, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_survives_its_token() {
+        let id = (1 << 56) - 1;
+        let all = [
+            Source::Signals,
+            Source::Worker,
+            Source::Zygote,
+            Source::Report(id),
+            Source::Init(1),
+            Source::Output(2),
+            Source::Errors(3),
+            Source::Input(id),
+        ];
+        for source in all {
+            assert_eq!(Source::of(source.token()), source);
+        }
+    }
+}

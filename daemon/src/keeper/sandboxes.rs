@@ -1,0 +1,345 @@
+//! Sandboxes from launch to end, and what their inits say.
+//!
+//! An init is a stranger: a frame about a session that is not its own, or in the wrong state, is dropped; a malformed one ends
+//! the sandbox.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::{
+    sys::{
+        epoll::EpollFlags,
+        signal::{Signal, kill},
+        wait::{Id, WaitPidFlag, waitid},
+    },
+    unistd::Pid,
+};
+
+use super::{
+    Keeper, Source,
+    control::{self, Ended, Frame, Refusal},
+    pump::set_nonblocking,
+    spawn::Zygote,
+    table::{Ends, Outcome, Sandbox},
+};
+use crate::{
+    clock::unix_ms,
+    launch::{control as launch, plan::Layer},
+    sys::fdpass,
+};
+
+/// Sandboxes that may live at once.
+const SANDBOXES_MAX: usize = 256;
+
+impl Keeper {
+    /// Asks the zygote for a sandbox; the answer comes with its reports.
+    pub(super) fn launch_sandbox(&mut self, frame: &Frame, mut fds: Vec<OwnedFd>) {
+        let token = Self::token(frame);
+        let (Some(record), Some(plan), true) = (fds.pop(), fds.pop(), fds.is_empty()) else {
+            return self.reply(token, Refusal::Malformed, &[]);
+        };
+        if self.sandboxes.len() >= SANDBOXES_MAX {
+            return self.reply(token, Refusal::Limit, &[SANDBOXES_MAX as u64]);
+        }
+        let id = self.new_id();
+        match self.send_launch(id, plan, record, token) {
+            Ok(sandbox) => drop(self.sandboxes.insert(id, sandbox)),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or_default() as u64;
+                self.reply(token, Refusal::Os, &[0, errno]);
+            }
+        }
+    }
+
+    fn send_launch(&mut self, id: u64, plan: OwnedFd, record: OwnedFd, token: u64) -> io::Result<Sandbox> {
+        let (control, inits) = fdpass::pair()?;
+        let (report, launchers) = fdpass::pair()?;
+        self.watch(control.as_fd(), Source::Init(id), EpollFlags::EPOLLIN)?;
+        self.watch(report.as_fd(), Source::Report(id), EpollFlags::EPOLLIN)?;
+        let fds = [plan.as_fd(), inits.as_fd(), launchers.as_fd()];
+        fdpass::send(self.zygote.socket(), &[&Frame::new(launch::LAUNCH, id).encode()], &fds, false)?;
+        Ok(Sandbox {
+            init: None,
+            ready: false,
+            control,
+            report: Some(report),
+            record,
+            listeners: Vec::new(),
+            waiting: Some(token),
+        })
+    }
+
+    /// The zygote only ever ends.
+    pub(super) fn serve_zygote(&mut self) {
+        if !matches!(fdpass::receive(self.zygote.socket(), &mut [0; 1], false), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        {
+            self.unwatch(self.zygote.socket());
+        }
+    }
+
+    /// The zygote ended: another takes its place. Launches under way report, or end with their sockets.
+    pub(super) fn zygote_ended(&mut self) {
+        self.unwatch(self.zygote.socket());
+        match Zygote::start() {
+            Ok(zygote) => {
+                self.zygote = zygote;
+                let _ = self.watch(self.zygote.socket(), Source::Zygote, EpollFlags::EPOLLIN);
+            }
+            Err(error) => eprintln!("keeper: no zygote could be started: {error}; new sandboxes fail"),
+        }
+    }
+
+    /// Reads what launcher and init report of a launch.
+    pub(super) fn take_reports(&mut self, id: u64) {
+        loop {
+            let Some(report) = self.sandboxes.get(&id).and_then(|sandbox| sandbox.report.as_ref()) else {
+                return;
+            };
+            match receive(report) {
+                Received::Nothing => return,
+                Received::Frame(frame, tail, fds) => self.take_report(id, &frame, tail, fds),
+                Received::End => {
+                    self.launch_failed(id, &Frame::default(), b"the launcher ended without a word".to_vec());
+                }
+            }
+        }
+    }
+
+    fn take_report(&mut self, id: u64, frame: &Frame, tail: Vec<u8>, fds: Vec<OwnedFd>) {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        match frame.kind {
+            launch::BUILT if sandbox.init.is_none() && is_child(frame.code) => {
+                sandbox.init = Some(Pid::from_raw(frame.code));
+                if self.stopping {
+                    self.end_sandbox(id);
+                }
+            }
+            launch::READY if sandbox.init.is_some() => {
+                sandbox.ready = true;
+                sandbox.listeners = fds;
+                if let Some(report) = sandbox.report.take() {
+                    self.unwatch(report);
+                }
+                self.tell_sandbox(id);
+                self.answer_launch(id, Refusal::None, &[id], Vec::new());
+            }
+            launch::LAUNCH_FAILED => self.launch_failed(id, frame, tail),
+            _ => {}
+        }
+    }
+
+    fn launch_failed(&mut self, id: u64, frame: &Frame, tail: Vec<u8>) {
+        let args = [frame.args[0], frame.code as u32 as u64];
+        self.answer_launch(id, Refusal::LaunchRefused, &args, tail);
+        if let Some(sandbox) = self.sandboxes.remove(&id) {
+            self.discard(sandbox);
+        }
+    }
+
+    fn answer_launch(&mut self, id: u64, refusal: Refusal, args: &[u64], tail: Vec<u8>) {
+        if let Some(token) = self.sandboxes.get_mut(&id).and_then(|sandbox| sandbox.waiting.take()) {
+            self.reply_with(token, refusal, args, tail);
+        }
+    }
+
+    /// Ends a sandbox: init is told, then killed; its end does the rest.
+    pub(super) fn end_sandbox(&mut self, id: u64) {
+        let Some(sandbox) = self.sandboxes.get(&id) else { return };
+        // In a pid namespace killing init kills all. Without one, init kills its sessions when told; the kernel kills it if the
+        // keeper ends first.
+        let told =
+            fdpass::send(sandbox.control.as_fd(), &[&Frame::new(launch::END, id).encode()], &[], false);
+        if told.is_err()
+            && let Some(pid) = sandbox.init
+        {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    }
+
+    /// The sandbox whose init this was.
+    pub(super) fn sandbox_of_init(&self, pid: Pid) -> Option<u64> {
+        self.sandboxes.iter().find(|(_, sandbox)| sandbox.init == Some(pid)).map(|(id, _)| *id)
+    }
+
+    /// An init is gone, and with it every process of its sandbox.
+    pub(super) fn init_ended(&mut self, id: u64) {
+        // What it said last is heard first.
+        self.serve_init(id);
+        self.take_reports(id);
+        let Some(sandbox) = self.sandboxes.remove(&id) else { return };
+        if sandbox.ready {
+            self.tell(Frame::new(control::SANDBOX_ENDED, id));
+        }
+        if let Some(token) = sandbox.waiting {
+            let text = b"init ended during the launch".to_vec();
+            self.reply_with(token, Refusal::LaunchRefused, &[Layer::Init as u64, 0], text);
+        }
+        self.discard(sandbox);
+        let sessions: Vec<u64> =
+            self.sessions.iter().filter(|(_, session)| session.sandbox == id).map(|(id, _)| *id).collect();
+        for session in sessions {
+            self.session_lost(session);
+        }
+        let payloads: Vec<u64> = self
+            .payloads
+            .iter()
+            .filter(|(_, payload)| payload.sandbox == id && payload.status.is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        for payload in payloads {
+            self.payload_ended(payload, Signal::SIGKILL as i32);
+        }
+    }
+
+    fn discard(&mut self, sandbox: Sandbox) {
+        self.unwatch(&sandbox.control);
+        if let Some(report) = sandbox.report {
+            self.unwatch(report);
+        }
+        if let Some(pid) = sandbox.init {
+            // Usually reaped already and then ESRCH; a half-built one ends here.
+            if is_child(pid.as_raw()) {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// Reads what an init says.
+    pub(super) fn serve_init(&mut self, id: u64) {
+        loop {
+            let Some(sandbox) = self.sandboxes.get(&id) else { return };
+            match receive(&sandbox.control) {
+                Received::Nothing => return,
+                Received::Frame(frame, tail, fds) => self.take_init_frame(id, &frame, tail, fds),
+                Received::End => {
+                    self.unwatch(&sandbox.control);
+                    // Without its control socket an init is of no use; its end is collected by `reap`.
+                    if let Some(pid) = sandbox.init {
+                        let _ = kill(pid, Signal::SIGKILL);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_init_frame(&mut self, sandbox: u64, frame: &Frame, tail: Vec<u8>, mut fds: Vec<OwnedFd>) {
+        if frame.kind == launch::PAYLOAD_DONE {
+            if self.payloads.get(&frame.id).is_some_and(|payload| payload.sandbox == sandbox) {
+                self.payload_ended(frame.id, frame.code);
+            }
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(&frame.id).filter(|session| session.sandbox == sandbox)
+        else {
+            return;
+        };
+        match frame.kind {
+            launch::STARTED if !session.started => self.session_started(frame.id, fds.pop()),
+            launch::START_FAILED if !session.started => self.start_failed(frame, tail),
+            launch::EXITED if session.ended == Ended::No => {
+                session.ended = Ended::Status(frame.code);
+                session.ended_unix_ms = unix_ms();
+                session.survivors = frame.args[0].min(u64::from(u16::MAX)) as u16;
+                let told = Frame::new(control::EXITED, frame.id)
+                    .code(frame.code)
+                    .arg(0, u64::from(session.survivors))
+                    .arg(1, session.ended_unix_ms);
+                self.tell(told);
+            }
+            launch::SURVIVORS => {
+                session.survivors = frame.args[0].min(u64::from(u16::MAX)) as u16;
+                let told = Frame::new(control::SURVIVORS, frame.id).arg(0, u64::from(session.survivors));
+                self.tell(told);
+            }
+            launch::EMPTY if !session.empty => {
+                if session.ended == Ended::No {
+                    return self.session_lost(frame.id);
+                }
+                self.session_empty(frame.id);
+            }
+            _ => {}
+        }
+    }
+
+    fn session_started(&mut self, id: u64, master: Option<OwnedFd>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.started = true;
+        if session.tty {
+            let Some(master) = master.filter(|master| set_nonblocking(master.as_fd()).is_ok()) else {
+                let failed = Frame::default().code(nix::libc::EIO);
+                return self.start_failed(&Frame { id, ..failed }, b"init passed no terminal".to_vec());
+            };
+            session.ends = Some(Ends::Terminal(master));
+        }
+        let waiting = session.waiting.take();
+        self.watch_session(id);
+        self.tell_session(id);
+        if let Some((token, key)) = waiting {
+            self.results.put(key, Outcome::Session(id));
+            self.reply(token, Refusal::None, &[id]);
+        }
+    }
+
+    fn start_failed(&mut self, frame: &Frame, tail: Vec<u8>) {
+        let Some(session) = self.sessions.remove(&frame.id) else { return };
+        if let Some((token, _)) = session.waiting {
+            let args = [frame.args[0], frame.code as u32 as u64];
+            self.reply_with(token, Refusal::StartRefused, &args, tail);
+        }
+    }
+
+    /// A session's init is gone before it told the status.
+    fn session_lost(&mut self, id: u64) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if !session.started {
+            let text = b"the sandbox ended meanwhile".to_vec();
+            return self.start_failed(&Frame::new(launch::START_FAILED, id), text);
+        }
+        if session.ended == Ended::No {
+            session.ended = Ended::Lost;
+            session.ended_unix_ms = unix_ms();
+            let told = Frame::new(control::LOST, id).arg(1, session.ended_unix_ms);
+            self.tell(told);
+        }
+        self.session_empty(id);
+    }
+
+    fn session_empty(&mut self, id: u64) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.empty {
+            return;
+        }
+        session.empty = true;
+        session.survivors = 0;
+        self.tell(Frame::new(control::EMPTY, id));
+        self.read_the_rest(id);
+    }
+}
+
+enum Received {
+    Nothing,
+    Frame(Frame, Vec<u8>, Vec<OwnedFd>),
+    End,
+}
+
+/// A frame from a stranger: anything that is none is the end of the connection.
+fn receive(socket: &OwnedFd) -> Received {
+    let mut buffer = [0; control::FRAME_BYTES + 4096];
+    match fdpass::receive(socket.as_fd(), &mut buffer, false) {
+        Ok(Some((bytes, fds))) => match Frame::decode(&buffer[..bytes]) {
+            Some((frame, tail)) => Received::Frame(frame, tail.to_vec(), fds),
+            None => Received::End,
+        },
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::Nothing,
+        Ok(None) | Err(_) => Received::End,
+    }
+}
+
+/// Whether this pid is a child of the keeper that was not reaped yet.
+fn is_child(pid: i32) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    pid > 1 && waitid(Id::Pid(Pid::from_raw(pid)), flags).is_ok()
+}

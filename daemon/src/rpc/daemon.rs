@@ -1,0 +1,99 @@
+//! `DaemonService`.
+
+use std::{path::PathBuf, pin::Pin};
+
+use dunlin_proto::v1::{self, daemon_service_server::DaemonService};
+use tokio_stream::{Stream, StreamExt, wrappers::BroadcastStream};
+use tonic::{Code, Request, Response, Status};
+
+use super::status::{later, status};
+use crate::{
+    clock::unix_ms,
+    keeper::control::{Ended, Frame, STOP},
+    session::{SessionError, start::Starter},
+};
+
+/// The service.
+pub struct DaemonsService {
+    /// What it calls.
+    pub starter: Starter,
+    /// The keeper's start, Unix milliseconds.
+    pub started_unix_ms: u64,
+    /// How often the keeper started another worker.
+    pub restarts: u32,
+    /// The socket.
+    pub socket: PathBuf,
+    /// The state directory.
+    pub state: PathBuf,
+}
+
+impl DaemonsService {
+    fn running(&self) -> u32 {
+        self.starter.registry.all().iter().filter(|session| session.live().ended == Ended::No).count() as u32
+    }
+}
+
+#[tonic::async_trait]
+impl DaemonService for DaemonsService {
+    async fn get_info(&self, _: Request<v1::GetInfoRequest>) -> Result<Response<v1::DaemonInfo>, Status> {
+        let keeper = nix::unistd::getppid().as_raw() as u32;
+        Ok(Response::new(v1::DaemonInfo {
+            version: env!("CARGO_PKG_VERSION").into(),
+            keeper: Some(v1::DaemonProcess { pid: keeper, restarts: 0 }),
+            worker: Some(v1::DaemonProcess { pid: std::process::id(), restarts: self.restarts }),
+            uptime_seconds: unix_ms().saturating_sub(self.started_unix_ms) / 1000,
+            sessions_running: self.running(),
+            sessions_listed: self.starter.registry.all().len() as u32,
+            state_directory: self.state.display().to_string(),
+            socket: self.socket.display().to_string(),
+            sandboxes: self.starter.sandboxes.all().len() as u32,
+        }))
+    }
+
+    async fn doctor(&self, _: Request<v1::DoctorRequest>) -> Result<Response<v1::DoctorResponse>, Status> {
+        Err(later("the doctor"))
+    }
+
+    type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
+
+    async fn events(
+        &self,
+        request: Request<v1::EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        let workspace = request.into_inner().workspace;
+        let happenings = BroadcastStream::new(self.starter.registry.happenings());
+        // A watcher that fell behind sees it by the numbers; the stream goes on.
+        let events = happenings.filter_map(move |happening| {
+            let happening = happening.ok()?;
+            let wanted = workspace.is_empty() || happening.workspace == workspace;
+            wanted.then(|| {
+                Ok(v1::Event {
+                    seq: happening.seq,
+                    at_unix_ms: happening.at_unix_ms as i64,
+                    kind: happening.kind.into(),
+                    session: happening.session,
+                    sandbox: happening.sandbox,
+                })
+            })
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn drain(&self, _: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
+        Err(later("draining"))
+    }
+
+    async fn upgrade(&self, _: Request<v1::UpgradeRequest>) -> Result<Response<v1::UpgradeResponse>, Status> {
+        Err(later("upgrading in place"))
+    }
+
+    async fn stop(&self, request: Request<v1::StopRequest>) -> Result<Response<v1::StopResponse>, Status> {
+        let running = self.running();
+        if running > 0 && !request.into_inner().end_sessions {
+            let what = format!("{running} sessions run; end them with `dunlin kill`, or stop with --force");
+            return Err(status(Code::FailedPrecondition, "SESSIONS_RUN", what));
+        }
+        self.starter.link.ask(Frame::new(STOP, 0), &[], &[]).await.map_err(SessionError::from)?;
+        Ok(Response::new(v1::StopResponse { ended_sessions: running }))
+    }
+}

@@ -1,0 +1,11 @@
+//! gRPC: validate, convert, call, convert. No decision is made here.
+
+pub mod convert;
+pub mod daemon;
+pub mod peer;
+pub mod profiles;
+pub mod sandboxes;
+pub mod sessions;
+pub mod sessions_streams;
+pub mod status;
+pub mod workspace;

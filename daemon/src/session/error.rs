@@ -1,0 +1,108 @@
+//! What can go wrong with a session, as fine as callers tell apart. Every message names the thing and the next step.
+
+use thiserror::Error;
+
+use crate::{link::LinkError, sandbox::SandboxError};
+
+/// Why a request about a session was refused.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// No session of that name.
+    #[error("no session {wanted:?}; {}", living(live))]
+    Unknown {
+        /// What was asked for.
+        wanted: String,
+        /// The sessions that live: id and name.
+        live: Vec<String>,
+    },
+    /// More than one session fits.
+    #[error("{wanted:?} fits several sessions: {}; give more of the id", fits.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        wanted: String,
+        /// The ids that fit.
+        fits: Vec<String>,
+    },
+    /// A running session has the name.
+    #[error("the name {name:?} belongs to the running session {id}; use it, or choose another name")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        id: String,
+    },
+    /// The request makes no sense as written.
+    #[error("{what}; {next_step}")]
+    Invalid {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        next_step: String,
+    },
+    /// It makes sense, but not for this session now.
+    #[error("{what}; {next_step}")]
+    NotNow {
+        /// A stable reason.
+        reason: &'static str,
+        /// What is in the way.
+        what: String,
+        /// What to do.
+        next_step: String,
+    },
+    /// A bound is reached.
+    #[error("{what}; {next_step}")]
+    Exhausted {
+        /// What is full.
+        what: String,
+        /// What to do.
+        next_step: String,
+    },
+    /// The program does not exist in the sandbox.
+    #[error("{program:?} was not found{}; check the name, or look at PATH", on_path(path))]
+    ProgramNotFound {
+        /// The program.
+        program: String,
+        /// The PATH it was looked up on, if it was.
+        path: Option<String>,
+    },
+    /// The program exists and cannot be executed.
+    #[error("{program:?} cannot be executed: {why}; {next_step}")]
+    CannotExecute {
+        /// The program.
+        program: String,
+        /// What the kernel said.
+        why: String,
+        /// What to do.
+        next_step: String,
+    },
+    /// The sandbox could not be built.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The profile does not exist or is not sound.
+    #[error("{0}")]
+    Profile(String),
+    /// Output could not be read from disk.
+    #[error("the output of this session cannot be read: {0}; see the state directory's disk")]
+    Archive(#[from] std::io::Error),
+    /// The keeper did not answer.
+    #[error(transparent)]
+    Keeper(#[from] LinkError),
+    /// Something that cannot happen did.
+    #[error("{0}; this is a bug in dunlind: please report it with `dunlin daemon logs`")]
+    Internal(String),
+}
+
+impl SessionError {
+    /// An argument that is wrong as written.
+    pub fn invalid(what: impl Into<String>, next_step: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into(), next_step: next_step.into() }
+    }
+}
+
+fn living(live: &[String]) -> String {
+    if live.is_empty() { "none is running".to_owned() } else { format!("running: {}", live.join(", ")) }
+}
+
+fn on_path(path: &Option<String>) -> String {
+    path.as_ref().map_or_else(String::new, |path| format!(" on PATH={path}"))
+}

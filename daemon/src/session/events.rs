@@ -1,0 +1,194 @@
+//! Takes in what the keeper says: sessions that exist, output, ends. The one place that turns its frames into knowledge.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Live, Record, Session, archiver, record::RecordedEnd, registry::Registry, sandboxes::Sandboxes};
+use crate::{
+    keeper::{
+        control::{
+            DRAINED, EMPTY, EXITED, Ended, Frame, LOST, OUTPUT, PAYLOAD_STATE, RESTORED, SANDBOX,
+            SANDBOX_ENDED, SEEN, SESSION, SURVIVORS, SessionFacts,
+        },
+        log_ring::LogView,
+    },
+    link::{Event, Link},
+    output::{archive::Archive, log::Log},
+    sys::memfd,
+};
+
+/// A record is at most this long.
+const RECORD_MAX_BYTES: u64 = 64 * 1024;
+
+/// Sessions of the past that stay listed after the keeper that ran them is gone, newest first.
+const PAST_MAX: usize = 200;
+
+/// Name of a session's record on disk.
+const RECORD_NAME: &str = "record.json";
+
+/// Everything the events are about.
+pub struct Listener {
+    /// The link.
+    pub link: Link,
+    /// Sessions.
+    pub registry: Registry,
+    /// Sandboxes.
+    pub sandboxes: Sandboxes,
+    /// Told once everything that was there is known.
+    pub restored: Option<oneshot::Sender<()>>,
+}
+
+impl Listener {
+    /// Listens until the keeper is gone.
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+        while let Some(event) = events.recv().await {
+            self.take(event).await;
+        }
+    }
+
+    async fn take(&mut self, event: Event) {
+        let Event { frame, fds } = event;
+        match frame.kind {
+            SANDBOX => self.sandboxes.take_in(&frame, &fds),
+            SANDBOX_ENDED => {
+                if let Some(record) = self.sandboxes.ended(frame.id) {
+                    record.residue.remove();
+                }
+            }
+            SESSION => {
+                if let Err(error) = self.take_session(&frame, fds) {
+                    tracing::error!(number = frame.id, %error, "a session cannot be taken in");
+                }
+            }
+            PAYLOAD_STATE => self.sandboxes.payload_of_the_past(&frame, fds, &self.link).await,
+            RESTORED => self.all_is_known(),
+            _ => self.take_news(&frame).await,
+        }
+    }
+
+    fn take_session(&self, frame: &Frame, mut fds: Vec<OwnedFd>) -> io::Result<()> {
+        let (Some(record), Some(log)) = (fds.pop(), fds.pop()) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let facts = SessionFacts::of(frame);
+        let bytes = memfd::read_all(record.as_fd(), RECORD_MAX_BYTES)?;
+        let record = Record::of_bytes(&bytes).ok_or(io::ErrorKind::InvalidData)?;
+        let view = LogView::open(&memfd::reopen_read_only(log.as_fd())?)?;
+        let archive = Archive::new(self.registry.directory(&record.id));
+        let live = Live::of(&facts, view.head());
+        let session = Arc::new(Session::new(Some(frame.id), record.clone(), Log::live(view, archive), live));
+        self.registry.insert(session.clone());
+        store_record(&self.registry, &record);
+        if facts.ended == Ended::No {
+            self.registry.announce("session.started", &record);
+        }
+        tokio::spawn(archiver::run(session, self.link.clone(), facts.archived_index));
+        Ok(())
+    }
+
+    async fn take_news(&self, frame: &Frame) {
+        let Some(session) = self.registry.by_number(frame.id) else { return };
+        match frame.kind {
+            OUTPUT => {
+                session.learn(|live| live.end = live.end.max(frame.args[0]));
+                // A keeper that is gone needs no acknowledgement.
+                let _ = self.link.tell(Frame::new(SEEN, frame.id)).await;
+            }
+            SURVIVORS => session.learn(|live| live.survivors = frame.args[0] as u16),
+            DRAINED => session.learn(|live| {
+                live.end = live.end.max(frame.args[0]);
+                live.drained = true;
+            }),
+            EMPTY => session.learn(|live| {
+                live.empty = true;
+                live.survivors = 0;
+            }),
+            EXITED => self.ended(&session, Ended::Status(frame.code), frame),
+            LOST => self.ended(&session, Ended::Lost, frame),
+            _ => {}
+        }
+    }
+
+    fn ended(&self, session: &Session, ended: Ended, frame: &Frame) {
+        session.learn(|live| {
+            live.ended = ended;
+            live.ended_unix_ms = frame.args[1];
+            live.survivors = frame.args[0] as u16;
+        });
+        let status = if let Ended::Status(raw) = ended { Some(raw) } else { None };
+        let record = session.change_record(|record| {
+            record.end = Some(RecordedEnd { status, at_unix_ms: frame.args[1] });
+        });
+        store_record(&self.registry, &record);
+        let kind = if status.is_some() { "session.exited" } else { "session.lost" };
+        self.registry.announce(kind, &record);
+    }
+
+    fn all_is_known(&mut self) {
+        if let Err(error) = self.list_the_past() {
+            tracing::warn!(%error, "sessions of the past cannot be listed");
+        }
+        if let Some(restored) = self.restored.take() {
+            // Whoever waited may have been told to stop.
+            let _ = restored.send(());
+        }
+    }
+
+    /// Sessions on disk that this keeper never had: they ended, or were lost with the keeper that had them.
+    fn list_the_past(&self) -> io::Result<()> {
+        let directories = match fs::read_dir(self.registry.directories()) {
+            Ok(directories) => directories,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let known: HashSet<String> = self.registry.all().iter().map(|session| session.id()).collect();
+        let mut records: Vec<Record> = directories
+            .flatten()
+            .filter(|entry| !known.contains(&*entry.file_name().to_string_lossy()))
+            .filter_map(|entry| Record::of_bytes(&fs::read(entry.path().join(RECORD_NAME)).ok()?))
+            .collect();
+        records.sort_by_key(|record| std::cmp::Reverse(record.started_unix_ms));
+        for (at, record) in records.into_iter().enumerate() {
+            let archive = Archive::new(self.registry.directory(&record.id));
+            if at < PAST_MAX {
+                self.registry.insert(Arc::new(past_session(record, archive)?));
+            } else {
+                archive.remove()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn past_session(record: Record, archive: Archive) -> io::Result<Session> {
+    let log = Log::past(archive)?;
+    let ended = record.end.and_then(|end| end.status).map_or(Ended::Lost, Ended::Status);
+    let live = Live {
+        end: log.end(),
+        ended,
+        ended_unix_ms: record.end.map_or(0, |end| end.at_unix_ms),
+        drained: true,
+        empty: true,
+        ..Live::default()
+    };
+    Ok(Session::new(None, record, log, live))
+}
+
+/// Writes a record beside the output. A failure is told and not fatal: the keeper has the record too.
+pub fn store_record(registry: &Registry, record: &Record) {
+    let directory = registry.directory(&record.id);
+    let path = directory.join(RECORD_NAME);
+    let beside = directory.join("record.new");
+    let stored = fs::create_dir_all(&directory)
+        .and_then(|()| fs::write(&beside, record.to_bytes()))
+        .and_then(|()| fs::rename(&beside, &path));
+    if let Err(error) = stored {
+        tracing::warn!(session = record.id, %error, "a record cannot be written");
+    }
+}

@@ -1,0 +1,185 @@
+//! The tool's call: start or type, wait for what comes of it, and say it as text within a budget.
+
+use std::{sync::Arc, time::Duration};
+
+use regex::Regex;
+use tokio::time::Instant;
+
+use super::{
+    Session, SessionError,
+    excerpt::{self, Excerpt, TOKEN_BYTES},
+    input::{self, Typing},
+    start::{Start, Starter},
+    wait::{self, AfterInput, Came, Reason, Wait},
+};
+use crate::keeper::control::Ended;
+
+/// How long a start is waited for, unless said.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long is waited after input, unless said.
+const INPUT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Nobody waits longer than this in one call.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+
+/// Budget of the returned text, unless said.
+const BUDGET_TOKENS: u64 = 10_000;
+
+/// Budget nobody may exceed: a gRPC message holds 4 MiB.
+const BUDGET_MAX_TOKENS: u64 = 700_000;
+
+/// What to do.
+pub enum Act {
+    /// Start this.
+    Start(Box<Start>),
+    /// Type this into a session; empty: only look.
+    Type {
+        /// The session.
+        session: Arc<Session>,
+        /// The text.
+        text: String,
+        /// Its number, if the client numbers.
+        seq: u64,
+    },
+}
+
+/// A call.
+pub struct Exec {
+    /// What to do.
+    pub act: Act,
+    /// How long to wait.
+    pub timeout: Option<Duration>,
+    /// A pattern to wait for; empty: none.
+    pub wait_for: String,
+    /// Where the text begins.
+    pub output_from: Option<u64>,
+    /// Where it ends.
+    pub output_to: Option<u64>,
+    /// Budget of the text.
+    pub max_output_tokens: Option<u64>,
+    /// Whose last-seen offset moves.
+    pub client: String,
+}
+
+/// What came of it.
+pub struct Done {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Why the call returned.
+    pub came: Came,
+    /// The text.
+    pub excerpt: Excerpt,
+    /// How long the call took.
+    pub took: Duration,
+    /// How long it would have waited.
+    pub timeout: Duration,
+    /// Text that waits for its newline.
+    pub not_submitted: String,
+    /// Input offset now.
+    pub input_offset: u64,
+}
+
+/// Carries out a call.
+pub async fn exec(starter: &Starter, exec: Exec) -> Result<Done, SessionError> {
+    let began = Instant::now();
+    let pattern = pattern(&exec.wait_for)?;
+    let starts = matches!(exec.act, Act::Start(_));
+    let timeout = exec.timeout.unwrap_or(if starts { START_TIMEOUT } else { INPUT_TIMEOUT }).min(TIMEOUT_MAX);
+    let mut plan = Wait { deadline: Some(began + timeout), pattern, for_input: true, ..Wait::default() };
+    let mut not_submitted = String::new();
+    let session = match exec.act {
+        Act::Start(start) => starter.start(&start).await?.0,
+        Act::Type { session, text, seq } => {
+            plan.from = session.log.end();
+            if !text.is_empty() {
+                plan.after_input = Some(type_text(starter, &session, &text, &exec.client, seq).await?);
+                not_submitted = unsubmitted(starter, &session, &text).await;
+            }
+            if plan.pattern.is_some() {
+                // The caller said what it waits for: quiet is not that.
+                plan.after_input = plan.after_input.map(|after| AfterInput { output_end: u64::MAX, ..after });
+            }
+            session
+        }
+    };
+    let came = wait::wait(&session, &starter.link, &plan).await;
+    let seen = session.seen_by(&exec.client).unwrap_or(0);
+    let from = exec.output_from.unwrap_or(seen);
+    let to = exec.output_to.unwrap_or_else(|| session.log.end());
+    let tokens = exec.max_output_tokens.unwrap_or(BUDGET_TOKENS).min(BUDGET_MAX_TOKENS);
+    let excerpt = excerpt::of(&session, from, to, tokens * TOKEN_BYTES)?;
+    if exec.output_from.is_none() && exec.output_to.is_none() {
+        session.note_seen(&exec.client, excerpt.range.1);
+    }
+    let input_offset = session.live().input_offset;
+    Ok(Done { session, came, excerpt, took: began.elapsed(), timeout, not_submitted, input_offset })
+}
+
+/// A regular expression of a caller, or what is wrong with it.
+pub fn pattern(text: &str) -> Result<Option<Regex>, SessionError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let compiled = Regex::new(&format!("(?m){text}"));
+    compiled.map(Some).map_err(|error| {
+        let reason = error.to_string();
+        let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        let what = format!("the pattern {text:?} is no regular expression: {reason}");
+        SessionError::invalid(what, "mend it, or escape special characters with a backslash")
+    })
+}
+
+async fn type_text(
+    starter: &Starter,
+    session: &Arc<Session>,
+    text: &str,
+    client: &str,
+    seq: u64,
+) -> Result<AfterInput, SessionError> {
+    if session.live().ended != Ended::No {
+        return Err(SessionError::NotNow {
+            reason: "SESSION_ENDED",
+            what: format!("session {} has ended and takes no input", session.id()),
+            next_step: "look at it with empty input, or start another command".into(),
+        });
+    }
+    let reader = wait::reader_now(session, &starter.link).await;
+    let output_end = session.log.end();
+    let typing = Typing { client, seq, data: text.as_bytes(), ..Typing::default() };
+    input::write(&starter.link, session, &typing).await?;
+    Ok(AfterInput { at: Instant::now(), output_end, reader })
+}
+
+/// What a cooked terminal keeps back for want of a newline.
+async fn unsubmitted(starter: &Starter, session: &Session, text: &str) -> String {
+    let last = text.rsplit(['\n', '\r']).next().unwrap_or_default();
+    if last.is_empty() || last.chars().any(|character| character.is_control()) {
+        return String::new();
+    }
+    match input::terminal(&starter.link, session).await {
+        Ok(state) if state.cooked => last.to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// True if the call ended for want of time while the command goes on.
+pub fn timed_out(done: &Done) -> bool {
+    done.came.reason == Reason::Deadline
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_that_is_none_is_told_with_its_reason() {
+        assert!(pattern("").unwrap().is_none());
+        assert!(pattern("^ready").unwrap().unwrap().is_match("not\nready"));
+        let error = pattern("(unclosed").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the pattern \"(unclosed\" is no regular expression: unclosed group; mend it, or escape special characters with a backslash"
+        );
+    }
+}

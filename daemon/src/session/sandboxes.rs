@@ -1,0 +1,280 @@
+//! Live sandboxes by key: found, or established once however many ask at the same time. Speaks to the keeper for `sandbox`.
+//!
+//! Invariant: a sandbox whose record is not complete (its worker died while it was being made) is ended, never used.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::SessionError;
+use crate::{
+    clock::unix_ms,
+    ids,
+    keeper::control::{END_SANDBOX, FORGET_PAYLOAD, Frame, LAUNCH_SANDBOX, RUN_PAYLOAD, Refusal, SET_RECORD},
+    launch::plan::{LaunchPlan, Layer},
+    link::{Link, LinkError},
+    sandbox::{LaunchFailure, LaunchPort, Machine, Places, Residue, SandboxKey, Want, Weakening, establish},
+    sys::memfd,
+};
+
+/// A record is at most this long.
+const RECORD_MAX_BYTES: u64 = 64 * 1024;
+
+/// A payload's result is at most this long.
+const RESULT_MAX_BYTES: u64 = 256 << 20;
+
+/// What is written down about a sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SandboxRecord {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its workspace.
+    pub workspace: String,
+    /// Its profile.
+    pub profile: String,
+    /// What is not enforced.
+    pub weakenings: Vec<Weakening>,
+    /// When it was made, Unix milliseconds.
+    pub created_unix_ms: u64,
+    /// What whoever starts something in it should know.
+    pub notes: Vec<String>,
+    /// The profile as resolved, TOML.
+    pub resolved_profile: String,
+    /// Where its sessions find HOME and the like.
+    pub places: Places,
+    /// What to remove when it has ended.
+    pub residue: Residue,
+    /// Which sandbox it is; empty while it is being made.
+    pub key: String,
+    /// The keeper's number.
+    #[serde(skip)]
+    pub number: u64,
+    /// Init's pid.
+    #[serde(skip)]
+    pub init_pid: u32,
+}
+
+#[derive(Default)]
+struct Table {
+    by_number: HashMap<u64, SandboxRecord>,
+}
+
+/// The table of sandboxes. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Sandboxes {
+    table: Arc<RwLock<Table>>,
+    /// One lock per key, so that a sandbox is made once.
+    making: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
+    /// Results of payloads that an earlier worker asked for, by key.
+    payloads: Arc<Mutex<HashMap<u128, PastPayload>>>,
+}
+
+struct PastPayload {
+    status: Option<i32>,
+    result: OwnedFd,
+}
+
+/// What a payload left behind.
+#[derive(Debug)]
+pub struct PayloadResult {
+    /// Its raw wait status.
+    pub status: i32,
+    /// What it wrote.
+    pub result: Vec<u8>,
+}
+
+impl Sandboxes {
+    /// The sandbox for what is wanted: the one that lives, or a new one.
+    pub async fn obtain(
+        &self,
+        link: &Link,
+        want: &Want,
+        machine: &Machine,
+    ) -> Result<SandboxRecord, SessionError> {
+        let key = SandboxKey::of(want, machine);
+        let lock = {
+            let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+            making.entry(key.as_str().to_owned()).or_default().clone()
+        };
+        let _making = lock.lock().await;
+        if let Some(record) = self.by_key(key.as_str()) {
+            return Ok(record);
+        }
+        let established = establish(&Port { link: link.clone() }, want, machine).await?;
+        let policy = &established.policy;
+        let mut record = SandboxRecord {
+            id: ids::new_id(),
+            name: policy.name.clone(),
+            workspace: policy.workspace.display().to_string(),
+            profile: policy.profile.name.clone(),
+            weakenings: policy.weakenings.clone(),
+            created_unix_ms: unix_ms(),
+            notes: established.reported.clone(),
+            resolved_profile: policy.profile.to_toml(),
+            places: established.places.clone(),
+            residue: established.residue.clone(),
+            key: key.as_str().to_owned(),
+            number: established.sandbox_id,
+            init_pid: 0,
+        };
+        let file = record_file(&record)?;
+        let stored = Frame::new(SET_RECORD, record.number).code(1);
+        link.ask(stored, &[], &[file.as_fd()]).await?;
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pending) = table.by_number.get(&record.number) {
+            record.init_pid = pending.init_pid;
+        }
+        table.by_number.insert(record.number, record.clone());
+        Ok(record)
+    }
+
+    /// All that live and are complete, in order of their birth.
+    pub fn all(&self) -> Vec<SandboxRecord> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> =
+            table.by_number.values().filter(|record| !record.key.is_empty()).cloned().collect();
+        all.sort_by_key(|record| record.number);
+        all
+    }
+
+    /// By id, unique prefix of an id, or name (the newest).
+    pub fn find(&self, wanted: &str) -> Option<SandboxRecord> {
+        let all = self.all();
+        let named = all.iter().rfind(|record| record.id == wanted || record.name == wanted);
+        let mut prefixed = all.iter().filter(|record| !wanted.is_empty() && record.id.starts_with(wanted));
+        named.or_else(|| prefixed.next().filter(|_| prefixed.next().is_none())).cloned()
+    }
+
+    /// Ends one.
+    pub async fn end(&self, link: &Link, number: u64) -> Result<(), LinkError> {
+        link.ask(Frame::new(END_SANDBOX, number), &[], &[]).await.map(drop)
+    }
+
+    /// The keeper has a sandbox.
+    pub fn take_in(&self, frame: &Frame, fds: &[OwnedFd]) {
+        let bytes = fds.first().and_then(|fd| memfd::read_all(fd.as_fd(), RECORD_MAX_BYTES).ok());
+        let read = bytes.and_then(|bytes| serde_json::from_slice::<SandboxRecord>(&bytes).ok());
+        let mut record = read.unwrap_or_default();
+        record.number = frame.id;
+        record.init_pid = frame.args[0] as u32;
+        // An incomplete one is ours, being made right now, or a dead worker's; `sweep` tells them apart.
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.by_number.entry(frame.id).or_insert(record);
+    }
+
+    /// Ends what a dead worker left half-made. Called once, before anything new is made.
+    pub async fn sweep(&self, link: &Link) {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let half_made: Vec<u64> = table
+            .by_number
+            .values()
+            .filter(|record| record.key.is_empty())
+            .map(|record| record.number)
+            .collect();
+        drop(table);
+        for number in half_made {
+            // A keeper that is gone has no sandboxes left.
+            let _ = self.end(link, number).await;
+        }
+    }
+
+    /// A sandbox is gone.
+    pub fn ended(&self, number: u64) -> Option<SandboxRecord> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner).by_number.remove(&number)
+    }
+
+    /// A payload that an earlier worker asked for: its result waits for whoever asks again.
+    pub async fn payload_of_the_past(&self, frame: &Frame, mut fds: Vec<OwnedFd>, link: &Link) {
+        let key = u128::from(frame.args[0]) | u128::from(frame.args[1]) << 64;
+        let Some(result) = fds.pop().filter(|_| key != 0) else {
+            let _ = link.tell(Frame::new(FORGET_PAYLOAD, frame.id)).await;
+            return;
+        };
+        let status = (frame.code != 0).then_some(frame.args[2] as i32);
+        let mut payloads = self.payloads.lock().unwrap_or_else(PoisonError::into_inner);
+        payloads.insert(key, PastPayload { status, result });
+    }
+
+    /// What came of a payload that an earlier worker asked for; `Some(None)` while it runs.
+    pub fn past_payload(&self, key: u128) -> Option<Option<PayloadResult>> {
+        let payloads = self.payloads.lock().unwrap_or_else(PoisonError::into_inner);
+        let past = payloads.get(&key)?;
+        let result = memfd::read_all(past.result.as_fd(), RESULT_MAX_BYTES).unwrap_or_default();
+        Some(past.status.map(|status| PayloadResult { status, result }))
+    }
+
+    /// Runs code of ours inside a sandbox, under its policy.
+    pub async fn run_payload(
+        &self,
+        link: &Link,
+        sandbox: u64,
+        kind: i32,
+        key: u128,
+        request: &[u8],
+    ) -> Result<PayloadResult, SessionError> {
+        let request = memfd::with_bytes(c"dunlin-request", request)?;
+        let result = memfd::create(c"dunlin-result")?;
+        let frame = Frame::new(RUN_PAYLOAD, sandbox).code(kind).arg(0, key as u64).arg(1, (key >> 64) as u64);
+        let reply = link.ask(frame, &[], &[request.as_fd(), result.as_fd()]).await?;
+        if reply.refusal != Refusal::None {
+            return Err(SessionError::NotNow {
+                reason: "SANDBOX_ENDED",
+                what: "the sandbox ended meanwhile".into(),
+                next_step: "ask again: a new one is made".into(),
+            });
+        }
+        let bytes = memfd::read_all(result.as_fd(), RESULT_MAX_BYTES)?;
+        link.tell(Frame::new(FORGET_PAYLOAD, reply.args[1])).await?;
+        Ok(PayloadResult { status: reply.args[0] as i32, result: bytes })
+    }
+
+    fn by_key(&self, key: &str) -> Option<SandboxRecord> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.by_number.values().find(|record| record.key == key).cloned()
+    }
+}
+
+/// The keeper, as `sandbox` sees it.
+#[derive(Clone)]
+pub struct Port {
+    /// The link.
+    pub link: Link,
+}
+
+impl LaunchPort for Port {
+    async fn launch(&self, plan: &LaunchPlan) -> Result<u64, LaunchFailure> {
+        let failed = |error: &dyn std::fmt::Display| LaunchFailure::Keeper(error.to_string());
+        let plan = postcard::to_stdvec(plan).map_err(|error| failed(&error))?;
+        let plan = memfd::with_bytes(c"dunlin-plan", &plan).map_err(|error| failed(&error))?;
+        let record = record_file(&SandboxRecord::default()).map_err(|error| failed(&error))?;
+        let fds = [plan.as_fd(), record.as_fd()];
+        let reply =
+            self.link.ask(Frame::new(LAUNCH_SANDBOX, 0), &[], &fds).await.map_err(|error| failed(&error))?;
+        match reply.refusal {
+            Refusal::None => Ok(reply.args[0]),
+            Refusal::LaunchRefused => Err(LaunchFailure::Layer {
+                layer: Layer::from_wire(reply.args[0]).unwrap_or(Layer::Plan),
+                errno: reply.args[1] as i32,
+                attempted: String::from_utf8_lossy(&reply.tail).into_owned(),
+            }),
+            Refusal::Limit => Err(LaunchFailure::Keeper(format!("{} sandboxes live already", reply.args[0]))),
+            other => Err(LaunchFailure::Keeper(format!("it answered {other:?}"))),
+        }
+    }
+
+    async fn end(&self, sandbox: u64) {
+        // A keeper that is gone has no sandboxes left.
+        let _ = self.link.ask(Frame::new(END_SANDBOX, sandbox), &[], &[]).await;
+    }
+}
+
+fn record_file(record: &SandboxRecord) -> std::io::Result<OwnedFd> {
+    memfd::with_bytes(c"dunlin-sandbox", &serde_json::to_vec(record).unwrap_or_default())
+}

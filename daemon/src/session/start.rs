@@ -1,0 +1,369 @@
+//! From a request to a running session: profile, sandbox, environment, command line, keeper.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use dunlin_sandbox_profiles::{Isolation, PathEntry, Profile, Widening};
+
+use super::{
+    Actor, ActorKind, Record, Session, SessionError,
+    events::store_record,
+    registry::Registry,
+    sandboxes::{SandboxRecord, Sandboxes},
+};
+use crate::{
+    clock::unix_ms,
+    ids,
+    keeper::control::{FLAG_STDIN, FLAG_TTY, Frame, Refusal, SET_RECORD, START_SESSION},
+    launch::{control::StartStep, plan::SpawnSpec},
+    link::{Link, Reply},
+    profiles::Profiles,
+    sandbox::{Caller, Machine, Policy, Want, environment, limits, policy},
+    sys::memfd,
+};
+
+/// The kernel refuses a single argument over 128 KiB and all of them over 2 MiB (a quarter of an 8 MiB stack); said here, the
+/// error can say what to do.
+const ARGUMENTS_MAX_BYTES: usize = 2 << 20;
+const ARGUMENT_MAX_BYTES: usize = 128 << 10;
+
+/// Where a command runs, as the calling client says.
+#[derive(Clone, Debug, Default)]
+pub struct Placement {
+    /// The workspace, absolute.
+    pub workspace: PathBuf,
+    /// Where the command starts, absolute.
+    pub cwd: PathBuf,
+    /// The profile's name; empty for the default.
+    pub profile: String,
+    /// The sandbox's name; empty for the default.
+    pub sandbox: String,
+    /// What the caller says about isolation.
+    pub isolation: Option<Isolation>,
+    /// Exceptions.
+    pub widening: Widening,
+    /// The caller's environment.
+    pub environment: BTreeMap<String, Vec<u8>>,
+    /// The caller's umask.
+    pub umask: Option<u32>,
+}
+
+/// What to start.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// argv, not empty.
+    pub argv: Vec<Vec<u8>>,
+    /// Where.
+    pub placement: Placement,
+    /// With a terminal.
+    pub tty: bool,
+    /// Without one: standard input is a pipe.
+    pub stdin: bool,
+    /// Columns and rows.
+    pub size: (u16, u16),
+    /// Name; may be empty.
+    pub name: String,
+    /// Makes it repeatable; 0 if it is not.
+    pub key: u128,
+    /// Who acts.
+    pub actor: Actor,
+}
+
+/// The parts that starting needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Starter {
+    /// The keeper.
+    pub link: Link,
+    /// Sessions.
+    pub registry: Registry,
+    /// Sandboxes.
+    pub sandboxes: Sandboxes,
+    /// Profiles.
+    pub profiles: Profiles,
+    /// This machine.
+    pub machine: Arc<Machine>,
+}
+
+impl Starter {
+    /// What a placement asks of the sandbox half, its paths checked.
+    pub fn want(&self, placement: &Placement) -> Result<Want, SessionError> {
+        let workspace = existing_directory("workspace", &placement.workspace)?;
+        let profile = self.profile(placement, &workspace)?;
+        let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
+        let home = placement.environment.get("HOME").map(text).unwrap_or_else(|| "/".into());
+        let path = placement.environment.get("PATH").map(text).unwrap_or_default();
+        let caller = Caller {
+            home: home.into(),
+            path: std::env::split_paths(&path).filter(|entry| entry.is_absolute()).collect(),
+            variables: placement.environment.clone(),
+        };
+        let sandbox = if placement.sandbox.is_empty() { "default" } else { &placement.sandbox };
+        Ok(Want { workspace, profile, isolation: placement.isolation, sandbox: sandbox.to_owned(), caller })
+    }
+
+    /// The sandbox a placement belongs in, made if need be, and the policy it follows.
+    pub async fn sandbox(&self, placement: &Placement) -> Result<(SandboxRecord, Policy), SessionError> {
+        let want = self.want(placement)?;
+        let policy = policy::resolve(&want, &self.machine)?;
+        let sandbox = self.sandboxes.obtain(&self.link, &want, &self.machine).await?;
+        Ok((sandbox, policy))
+    }
+
+    /// Starts a session; `true` beside it: the same request had started it before.
+    pub async fn start(&self, start: &Start) -> Result<(Arc<Session>, bool), SessionError> {
+        check_arguments(&start.argv)?;
+        if !start.name.is_empty() {
+            self.registry.check_name(&start.name)?;
+        }
+        let cwd = if start.placement.cwd.as_os_str().is_empty() {
+            &start.placement.workspace
+        } else {
+            &start.placement.cwd
+        };
+        let cwd = existing_directory("cwd", cwd)?;
+        let (sandbox, policy) = self.sandbox(&start.placement).await?;
+        check_inside(&cwd, &policy)?;
+        let id = ids::new_id();
+        let spec = spec(start, &cwd, &policy, &sandbox, &id);
+        let record = record_of(start, &cwd, &sandbox, id);
+        let reply = self.ask(start, &spec, &record, sandbox.number).await?;
+        match reply.refusal {
+            Refusal::None | Refusal::Repeated => {
+                let session = self.registry.by_number(reply.args[0]).ok_or_else(|| {
+                    SessionError::Internal("the keeper started a session that it did not tell of".into())
+                })?;
+                Ok((session, reply.refusal == Refusal::Repeated))
+            }
+            Refusal::StartRefused => Err(start_refused(&reply, start, &cwd, &spec)),
+            Refusal::Unknown => Err(SessionError::NotNow {
+                reason: "SANDBOX_ENDED",
+                what: "the sandbox ended meanwhile".into(),
+                next_step: "run it again: a new sandbox is made".into(),
+            }),
+            Refusal::Limit => Err(SessionError::Exhausted {
+                what: format!("{} sessions are listed already", reply.args[0]),
+                next_step: "forget ended ones with `dunlin rm`".into(),
+            }),
+            other => Err(SessionError::Internal(format!("the keeper answered {other:?} to a start"))),
+        }
+    }
+
+    fn profile(&self, placement: &Placement, workspace: &Path) -> Result<Profile, SessionError> {
+        let found = self.profiles.resolve(&placement.profile, workspace)?;
+        found.widen(&placement.widening).map_err(|error| SessionError::Profile(error.to_string()))
+    }
+
+    /// Gives a session another name, in every place where it is written down.
+    pub async fn rename(&self, session: &Session, name: &str) -> Result<(), SessionError> {
+        self.registry.check_name(name)?;
+        let record = session.change_record(|record| record.name = name.to_owned());
+        store_record(&self.registry, &record);
+        if let Some(number) = session.number {
+            let file = memfd::with_bytes(c"dunlin-record", &record.to_bytes())?;
+            self.link.ask(Frame::new(SET_RECORD, number), &[], &[file.as_fd()]).await?;
+        }
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        start: &Start,
+        spec: &SpawnSpec,
+        record: &Record,
+        sandbox: u64,
+    ) -> Result<Reply, SessionError> {
+        let spec = postcard::to_stdvec(spec).map_err(|error| SessionError::Internal(error.to_string()))?;
+        let spec = memfd::with_bytes(c"dunlin-spec", &spec)?;
+        let record = memfd::with_bytes(c"dunlin-record", &record.to_bytes())?;
+        let flags = if start.tty { FLAG_TTY } else { 0 } | if start.stdin { FLAG_STDIN } else { 0 };
+        let frame = Frame::new(START_SESSION, sandbox)
+            .code(flags)
+            .arg(0, start.key as u64)
+            .arg(1, (start.key >> 64) as u64);
+        Ok(self.link.ask(frame, &[], &[spec.as_fd(), record.as_fd()]).await?)
+    }
+}
+
+fn spec(start: &Start, cwd: &Path, policy: &Policy, sandbox: &SandboxRecord, id: &str) -> SpawnSpec {
+    let model = start.actor.kind == ActorKind::Model;
+    let reader = if model { environment::Reader::Model } else { environment::Reader::Person };
+    let variables = &start.placement.environment;
+    SpawnSpec {
+        argv: start.argv.clone(),
+        env: environment::of_session(policy, &sandbox.places, variables, reader, id),
+        cwd: cwd.to_owned(),
+        umask: start.placement.umask.unwrap_or(0o022),
+        rows: start.size.1,
+        cols: start.size.0,
+        rlimits: limits::of_command(&policy.profile.limits),
+    }
+}
+
+fn record_of(start: &Start, cwd: &Path, sandbox: &SandboxRecord, id: String) -> Record {
+    Record {
+        id,
+        name: start.name.clone(),
+        command: start.argv.iter().map(|word| shown_argument(word)).collect(),
+        cwd: cwd.display().to_string(),
+        workspace: sandbox.workspace.clone(),
+        sandbox: sandbox.name.clone(),
+        sandbox_id: sandbox.id.clone(),
+        profile: sandbox.profile.clone(),
+        weakenings: sandbox.weakenings.clone(),
+        tty: start.tty,
+        actor: start.actor.clone(),
+        started_unix_ms: unix_ms(),
+        notes: sandbox.notes.clone(),
+        unattended: false,
+        end: None,
+    }
+}
+
+/// An argument as listed: a record has a bound, and a listing is no place for a megabyte.
+fn shown_argument(argument: &[u8]) -> String {
+    const SHOWN_MAX_BYTES: usize = 2048;
+    let text = String::from_utf8_lossy(&argument[..argument.len().min(SHOWN_MAX_BYTES)]).into_owned();
+    if argument.len() > SHOWN_MAX_BYTES { format!("{text}… ({} bytes)", argument.len()) } else { text }
+}
+
+fn check_arguments(argv: &[Vec<u8>]) -> Result<(), SessionError> {
+    let next_step = "pass long input through a file in the workspace or through standard input";
+    if argv.first().is_none_or(Vec::is_empty) {
+        return Err(SessionError::invalid("no command was given", "give a program and its arguments"));
+    }
+    if argv.iter().any(|word| word.contains(&0)) {
+        return Err(SessionError::invalid("an argument holds a NUL byte", next_step));
+    }
+    let longest = argv.iter().map(Vec::len).max().unwrap_or(0);
+    if longest >= ARGUMENT_MAX_BYTES {
+        let what = format!("an argument of {longest} bytes is over the kernel's {ARGUMENT_MAX_BYTES}");
+        return Err(SessionError::invalid(what, next_step));
+    }
+    let total: usize = argv.iter().map(|word| word.len() + 1).sum();
+    if total > ARGUMENTS_MAX_BYTES {
+        let what = format!("{total} bytes of arguments are over the kernel's {ARGUMENTS_MAX_BYTES}");
+        return Err(SessionError::invalid(what, next_step));
+    }
+    Ok(())
+}
+
+/// The directory with its links resolved, so that one place has one name.
+fn existing_directory(what: &str, path: &Path) -> Result<PathBuf, SessionError> {
+    let shown = path.display();
+    if !path.is_absolute() {
+        return Err(SessionError::invalid(
+            format!("{what} {shown:?} is not absolute"),
+            "give an absolute path",
+        ));
+    }
+    let resolved = path.canonicalize().map_err(|error| {
+        let next_step =
+            if error.kind() == io::ErrorKind::NotFound { "make it, or give another" } else { "give another" };
+        SessionError::invalid(format!("{what} {shown} cannot be used: {error}"), next_step)
+    })?;
+    if !resolved.is_dir() {
+        return Err(SessionError::invalid(format!("{what} {shown} is not a directory"), "give a directory"));
+    }
+    Ok(resolved)
+}
+
+/// A command starts where its sandbox has something: in the workspace, or in a directory the profile opens.
+fn check_inside(cwd: &Path, policy: &Policy) -> Result<(), SessionError> {
+    if policy.isolation == Isolation::None || cwd.starts_with(&policy.workspace) {
+        return Ok(());
+    }
+    let opened = policy.profile.fs.write.iter().chain(&policy.profile.fs.read);
+    let mut places = opened.filter_map(|entry| match entry {
+        PathEntry::At(path) => Some(path.place(&policy.caller.home, &policy.workspace)),
+        PathEntry::All(_) => None,
+    });
+    if places.any(|place| cwd.starts_with(place)) {
+        return Ok(());
+    }
+    let what = format!("cwd {} lies outside the workspace {}", cwd.display(), policy.workspace.display());
+    Err(SessionError::invalid(what, "give a directory inside it, another workspace with -w, or --add-dir"))
+}
+
+fn start_refused(reply: &Reply, start: &Start, cwd: &Path, spec: &SpawnSpec) -> SessionError {
+    let error = io::Error::from_raw_os_error(reply.args[1] as i32);
+    let attempted = String::from_utf8_lossy(&reply.tail).into_owned();
+    let program = shown_argument(&start.argv[0]);
+    match StartStep::from_wire(reply.args[0]) {
+        Some(StartStep::Exec) if error.kind() == io::ErrorKind::NotFound => {
+            let path = spec.env.iter().find(|(name, _)| name == b"PATH");
+            let path = path.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+            SessionError::ProgramNotFound { path: path.filter(|_| !program.contains('/')), program }
+        }
+        Some(StartStep::Exec) => {
+            let next_step = match error.raw_os_error() {
+                Some(nix::libc::E2BIG) => "pass long input through a file or standard input",
+                Some(nix::libc::ENOEXEC) => "give a script a #! line, or name its interpreter",
+                _ => "check its mode (chmod +x), or name its interpreter",
+            };
+            SessionError::CannotExecute { program, why: error.to_string(), next_step: next_step.into() }
+        }
+        Some(StartStep::Cwd) => {
+            let what = format!("cwd {} cannot be entered in the sandbox: {error}", cwd.display());
+            SessionError::invalid(what, "give a directory inside the workspace")
+        }
+        Some(StartStep::Fork) => SessionError::Exhausted {
+            what: format!("the sandbox has no room for another process: {error}"),
+            next_step: "end some with `dunlin kill`, or raise limits.processes in the profile".into(),
+        },
+        _ => SessionError::NotNow {
+            reason: "START_FAILED",
+            what: format!("the command could not be started: {attempted}: {error}"),
+            next_step: "look at `dunlin doctor`".into(),
+        },
+    }
+}
+
+/// The command line for one string: itself if it is a program on PATH, else a line for bash, else for sh.
+pub fn command_line(line: &str, environment: &BTreeMap<String, Vec<u8>>) -> Vec<Vec<u8>> {
+    let path =
+        environment.get("PATH").map(|path| String::from_utf8_lossy(path).into_owned()).unwrap_or_default();
+    let found = |name: &str| std::env::split_paths(&path).any(|entry| is_executable(&entry.join(name)));
+    let is_program = if line.contains('/') { is_executable(Path::new(line)) } else { found(line) };
+    if is_program && !line.is_empty() {
+        return vec![line.as_bytes().to_vec()];
+    }
+    let shell = if found("bash") { "bash" } else { "sh" };
+    vec![shell.into(), "-c".into(), line.into()]
+}
+
+fn is_executable(path: &Path) -> bool {
+    use nix::unistd::{AccessFlags, access};
+    path.is_file() && access(path, AccessFlags::X_OK).is_ok() && !path.as_os_str().as_bytes().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        let environment = BTreeMap::from([("PATH".to_owned(), b"/usr/bin:/bin".to_vec())]);
+        command_line(line, &environment).into_iter().map(|word| String::from_utf8(word).unwrap()).collect()
+    }
+
+    #[test]
+    fn one_string_is_a_program_if_there_is_one_and_else_a_line_for_a_shell() {
+        assert_eq!(words("true"), ["true"]);
+        assert_eq!(words("/bin/sh"), ["/bin/sh"]);
+        assert_eq!(words("echo hi | cat"), ["bash", "-c", "echo hi | cat"]);
+        assert_eq!(words("no-such-program-here"), ["bash", "-c", "no-such-program-here"]);
+    }
+
+    #[test]
+    fn arguments_that_the_kernel_would_refuse_are_refused_with_the_way_out() {
+        let check = |argv: &[Vec<u8>]| check_arguments(argv).unwrap_err().to_string();
+        assert_eq!(check(&[]), "no command was given; give a program and its arguments");
+        assert!(check(&[b"a\0b".to_vec()]).starts_with("an argument holds a NUL byte"));
+        assert!(check(&[b"x".to_vec(), vec![b'y'; 10 << 20]]).contains("10485760 bytes"));
+        assert!(check(&vec![vec![b'y'; 100_000]; 30]).starts_with("3000030 bytes of arguments"));
+    }
+}
