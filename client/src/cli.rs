@@ -14,8 +14,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub use machine::{
-    AgentArgs, Approve, CheckProfile, ConfigCommand, DaemonCommand, DoctorArgs, LaunchArgs, ListProfiles,
-    PatchArgs, ProfilesCommand, SandboxCommand, ShowProfile,
+    AgentArgs, ApprovalScope, Approvals, Approve, ApproveMode, CheckProfile, ConfigCommand, DaemonCommand,
+    Demo, Deny, DoctorArgs, Explain, LaunchArgs, ListProfiles, PatchArgs, ProfilesCommand, SandboxCommand,
+    ShowProfile,
 };
 pub use place::{AddDir, EnvironmentFlag, Exceptions, Isolation, Place};
 pub use sessions::{
@@ -52,7 +53,7 @@ pub enum Command {
     /// Talk with the model, or give it one task
     Agent(AgentArgs),
     /// Let a recorded model repair a small project, without key or network
-    Demo(machine::Demo),
+    Demo(Demo),
     /// Run a command in a sandbox and end with its status
     Run(Run),
     /// Make one of the model's tool calls
@@ -94,15 +95,15 @@ pub enum Command {
     #[command(subcommand)]
     Profiles(ProfilesCommand),
     /// Say what a command would need
-    Explain(machine::Explain),
+    Explain(Explain),
     /// Try the whole sandbox on this machine and say what is enforced
     Doctor(DoctorArgs),
     /// List open approvals
-    Approvals(machine::Approvals),
+    Approvals(Approvals),
     /// Answer an approval with yes
     Approve(Approve),
     /// Answer an approval with no
-    Deny(machine::Deny),
+    Deny(Deny),
     /// Show the audit log
     Audit(machine::Audit),
     /// Check or show the configuration

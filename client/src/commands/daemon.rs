@@ -33,21 +33,21 @@ pub async fn daemon(context: &Context, command: DaemonCommand) -> Result<u8, Fai
 }
 
 async fn start(context: &Context) -> Result<u8, Failure> {
-    let link = Link::open_now(&context.address).await?;
+    let link = Link::open_now(&context.address()?).await?;
     let info = info(&link).await?;
-    output::note(format!("dunlind {} answers on {}", info.version, context.address.socket.display()));
+    output::note(format!("dunlind {} answers on {}", info.version, context.address()?.socket.display()));
     Ok(0)
 }
 
 async fn stop(context: &Context, end_sessions: bool) -> Result<u8, Failure> {
-    let Some(link) = Link::open_running(&context.address).await? else {
+    let Some(link) = Link::open_running(&context.address()?).await? else {
         output::note("no daemon runs");
         return Ok(0);
     };
     let ended = link.daemon().stop(StopRequest { end_sessions }).await?.into_inner().ended_sessions;
     let deadline = Instant::now() + STOP_PATIENCE;
     let mut pause = Duration::from_millis(2);
-    while Link::open_running(&context.address).await?.is_some() {
+    while Link::open_running(&context.address()?).await?.is_some() {
         if Instant::now() >= deadline {
             return Err(Failure::failed("the daemon said that it stops, and still answers")
                 .next("see `dunlin daemon logs`"));
@@ -64,8 +64,9 @@ async fn stop(context: &Context, end_sessions: bool) -> Result<u8, Failure> {
 }
 
 async fn status(context: &Context, json: bool) -> Result<u8, Failure> {
-    let socket = context.address.socket.display();
-    let Some(link) = Link::open_running(&context.address).await? else {
+    let socket = context.address()?.socket;
+    let socket = socket.display();
+    let Some(link) = Link::open_running(&context.address()?).await? else {
         if json {
             output::answer_json(&json!({ "running": false, "socket": socket.to_string() }))?;
         }
@@ -82,7 +83,7 @@ async fn status(context: &Context, json: bool) -> Result<u8, Failure> {
 }
 
 async fn upgrade(context: &Context, binary: Option<std::path::PathBuf>) -> Result<u8, Failure> {
-    let Some(link) = Link::open_running(&context.address).await? else {
+    let Some(link) = Link::open_running(&context.address()?).await? else {
         return Err(
             Failure::new(UNREACHABLE, "no daemon runs").next("start the new one with `dunlin daemon start`")
         );
@@ -145,7 +146,7 @@ fn info_text(info: &DaemonInfo) -> String {
 
 /// The log of a daemon that was started on demand.
 fn logs(context: &Context) -> Result<u8, Failure> {
-    let path = log_file(&context.address);
+    let path = log_file(&context.address()?);
     let mut file = std::fs::File::open(&path).map_err(|error| {
         Failure::failed(format!("no log can be read at {}: {error}", path.display()))
             .next("a daemon started by hand logs to its own standard error")

@@ -28,8 +28,8 @@ pub const INTERRUPTED: u8 = 130;
 pub const BROKEN_PIPE: u8 = 141;
 
 /// ErrorInfo reasons of a command that cannot be executed.
-const REASON_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
-const REASON_NOT_EXECUTABLE: &str = "COMMAND_NOT_EXECUTABLE";
+const REASON_NOT_FOUND: &str = "PROGRAM_NOT_FOUND";
+const REASON_NOT_EXECUTABLE: &str = "CANNOT_EXECUTE";
 
 /// A command that failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,14 +104,20 @@ impl From<Status> for Failure {
         }
         let info = status.get_details_error_info();
         let reason = info.as_ref().map_or("", |info| info.reason.as_str());
-        let next_step = info.as_ref().and_then(|info| info.metadata.get("next_step")).cloned();
+        let next_step = info.as_ref().and_then(|info| info.metadata.get("next_step"));
+        let next_step = next_step.filter(|step| !step.is_empty()).cloned();
+        // A message may end in the next step already: it is told once.
+        let message = next_step
+            .as_ref()
+            .and_then(|step| status.message().strip_suffix(step.as_str())?.strip_suffix("; "))
+            .unwrap_or(status.message());
         Failure {
             code: exit_code(status.code(), reason),
-            message: match status.message() {
+            message: match message {
                 "" => format!("the daemon answered {:?}", status.code()),
                 message => message.to_string(),
             },
-            next_step: next_step.filter(|step| !step.is_empty()),
+            next_step,
         }
     }
 }
@@ -167,8 +173,8 @@ mod tests {
         check(Code::PermissionDenied, "", AUTHENTICATION);
         check(Code::PermissionDenied, "APPROVAL_NEEDED", UNAPPROVED);
         check(Code::ResourceExhausted, "", LIMIT);
-        check(Code::FailedPrecondition, "COMMAND_NOT_FOUND", NOT_FOUND);
-        check(Code::FailedPrecondition, "COMMAND_NOT_EXECUTABLE", CANNOT_EXECUTE);
+        check(Code::FailedPrecondition, "PROGRAM_NOT_FOUND", NOT_FOUND);
+        check(Code::FailedPrecondition, "CANNOT_EXECUTE", CANNOT_EXECUTE);
         check(Code::Unimplemented, "", FAILED);
     }
 
@@ -185,10 +191,14 @@ mod tests {
 
     #[test]
     fn the_next_step_of_the_daemon_is_told() {
-        let metadata = [("next_step".to_string(), "see `dunlin ls`".to_string())];
-        let details = ErrorDetails::with_error_info("SESSION_NOT_FOUND", "dunlin", metadata);
-        let status = Status::with_error_details(Code::NotFound, "no session is called x", details);
-        assert_eq!(Failure::from(status).to_string(), "no session is called x\n  next: see `dunlin ls`");
+        let check = |message: &str| {
+            let metadata = [("next_step".to_string(), "see `dunlin ls`".to_string())];
+            let details = ErrorDetails::with_error_info("SESSION_UNKNOWN", "dunlin", metadata);
+            let status = Status::with_error_details(Code::NotFound, message, details);
+            assert_eq!(Failure::from(status).to_string(), "no session \"x\"\n  next: see `dunlin ls`");
+        };
+        check("no session \"x\"");
+        check("no session \"x\"; see `dunlin ls`");
     }
 
     #[test]

@@ -120,11 +120,11 @@ pub fn weakening_line(weakening: &Weakening) -> String {
     format!("{layer}: {what} ({why}){remedy}")
 }
 
-fn actor_json(actor: &Actor) -> Value {
+pub fn actor_json(actor: &Actor) -> Value {
     json!({ "id": actor.id, "kind": actor_kind(actor), "name": actor.name })
 }
 
-pub fn actor_kind(actor: &Actor) -> &'static str {
+fn actor_kind(actor: &Actor) -> &'static str {
     match actor.kind() {
         ActorKind::Person => "person",
         ActorKind::Model => "model",
