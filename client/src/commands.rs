@@ -2,6 +2,7 @@
 //!
 //! Invariant: standard output carries the answer and nothing else; every way to fail becomes a [`Failure`].
 
+mod agent;
 mod approvals;
 mod attach;
 mod config;
@@ -89,7 +90,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Approve(approve) => approvals::approve(context, approve).await,
         Command::Deny(deny) => approvals::deny(context, deny).await,
         Command::Daemon(command) => daemon::daemon(context, command).await,
-        Command::Agent(_) => Err(Failure::not_yet("agent")),
+        Command::Agent(wanted) => agent::agent(context, wanted).await,
         Command::Demo(_) => Err(Failure::not_yet("demo")),
         Command::Record(_) => Err(Failure::not_yet("record")),
         Command::Forward(_) => Err(Failure::not_yet("forward")),

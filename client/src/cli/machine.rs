@@ -35,6 +35,9 @@ pub struct AgentArgs {
     /// Play a recorded conversation instead of asking a model
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
+    /// Write the model's last message to this file too
+    #[arg(long, value_name = "FILE")]
+    pub output_last_message: Option<PathBuf>,
     #[command(flatten)]
     pub place: Place,
 }

@@ -24,7 +24,7 @@ pub async fn tool(context: &Context, wanted: cli::Tool) -> Result<u8, Failure> {
     let placement = placement::placement(&wanted.place, &Surroundings::here()?)?;
     let link = context.link().await?;
     // The shell is the conversation: what its last call saw is where the next one's output begins.
-    let host = DaemonHost::new(link.channel(), placement, actor(), &actor().id);
+    let host = DaemonHost::new(link.channel(), placement, actor());
     let called = match arguments {
         Arguments::Exec(exec) => host.unified_exec(exec).await.map(|result| answered(&result)),
         Arguments::Sessions(sessions) => host.sessions(sessions).await.map(|result| answered(&result)),

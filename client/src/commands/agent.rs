@@ -1,0 +1,54 @@
+//! `agent`: the model's loop, given what the command line says.
+
+use super::placement::{self, Surroundings};
+use super::{Context, Failure, output};
+use crate::agent::{AgentError, Options, Prepared, Resume, headless};
+use crate::cli::{AgentArgs, ApproveMode};
+use crate::config::{Approve, Config};
+
+pub async fn agent(context: &Context, wanted: AgentArgs) -> Result<u8, Failure> {
+    let json = wanted.json;
+    let ended = begin(context, wanted).await;
+    match ended {
+        // Programs that read lines of JSON read the failure there too.
+        Err(failure) if json => {
+            output::answer(headless::error_line(&failure.to_string(), failure.code) + "\n")?;
+            Err(failure)
+        }
+        ended => ended,
+    }
+}
+
+async fn begin(context: &Context, wanted: AgentArgs) -> Result<u8, Failure> {
+    let options = Options {
+        prompt: wanted.prompt,
+        json: wanted.json,
+        model: wanted.model,
+        provider: wanted.provider,
+        approve: wanted.approve.map(|approve| match approve {
+            ApproveMode::Ask => Approve::Ask,
+            ApproveMode::Deny => Approve::Deny,
+            ApproveMode::Allow => Approve::Allow,
+        }),
+        resume: match wanted.resume {
+            Some(id) => Resume::Id(id),
+            None if wanted.last => Resume::Last,
+            None => Resume::New,
+        },
+        max_steps: wanted.max_steps,
+        replay: wanted.replay,
+        output_last_message: wanted.output_last_message,
+        socket: Some(context.address()?.socket),
+        placement: placement::placement(&wanted.place, &Surroundings::here()?)?,
+    };
+    let config = Config::load().map_err(Failure::usage)?;
+    // What needs no daemon comes first: a missing key is told before a daemon is started.
+    let prepared = Prepared::new(options, &config).await?;
+    Ok(prepared.run(context.link().await?.channel()).await?)
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Failure {
+        Failure::new(error.exit_code(), error)
+    }
+}
