@@ -16,10 +16,11 @@ use super::calls::{self, Action, Outcome, Shown};
 use super::compact::{self, user_message};
 use super::news::News;
 use super::progress::{Progress, Watch};
+use super::prompt::{self, Surroundings};
 use super::transcript::Conversation;
 use super::turn::{Cause, Effect, Ended, Happened, Limits, Turn};
 use crate::model::{Call, Client, Event, ModelError, Request, Response, Status, ToolChoice, Usage};
-use crate::tools::host::ToolHost;
+use crate::tools::host::{Role, ToolError, ToolHost};
 
 /// Events of a response that may wait to be shown; the stream is slowed beyond that.
 const EVENTS_WAITING: usize = 64;
@@ -111,15 +112,54 @@ struct Course<'a> {
 impl<M: Model, H: ToolHost> Driver<M, H> {
     pub fn new(model: Arc<M>, host: Arc<H>, settings: Settings, conversation: Conversation) -> Driver<M, H> {
         let context_tokens = conversation.estimated_tokens();
-        Driver { model, host, settings, conversation, news: News::default(), context_tokens }
+        let driver = Driver { model, host, settings, conversation, news: News::default(), context_tokens };
+        driver.host.take_role(driver.role());
+        driver
+    }
+
+    /// Goes on with another profile for what starts from now on, and tells the model.
+    pub async fn set_profile(&mut self, profile: String) -> Result<(), ToolError> {
+        let before = std::mem::replace(&mut self.settings.policy.profile, profile);
+        self.host.take_role(self.role());
+        let instructed = self.instruct().await;
+        if instructed.is_err() {
+            self.settings.policy.profile = before;
+            self.host.take_role(self.role());
+        }
+        instructed
+    }
+
+    /// Makes the system prompt anew, from what the daemon says the sandbox allows.
+    pub async fn instruct(&mut self) -> Result<(), ToolError> {
+        let (summary, weakenings) = self.host.describe_sandbox().await?;
+        let Role { workspace, cwd, profile, .. } = self.role();
+        let notes = prompt::notes(&workspace, &cwd);
+        let rules =
+            summary.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        let weakenings = weakenings.into_iter().map(|weakening| weakening.what).collect();
+        let surroundings = Surroundings { workspace, cwd, profile, rules, weakenings, notes };
+        self.settings.instructions = prompt::instructions(&surroundings);
+        Ok(())
+    }
+
+    fn role(&self) -> Role {
+        let began = self.conversation.beginning();
+        Role {
+            conversation: began.id.clone(),
+            model: self.settings.model.clone(),
+            workspace: began.workspace.clone(),
+            cwd: began.cwd.clone(),
+            profile: self.settings.policy.profile.clone(),
+            sandbox: began.sandbox.clone(),
+        }
     }
 
     /// Goes on with another conversation.
     pub fn switch(&mut self, conversation: Conversation) {
-        self.host.set_conversation(conversation.id());
         self.context_tokens = conversation.estimated_tokens();
         self.conversation = conversation;
         self.news.forget();
+        self.host.take_role(self.role());
     }
 
     /// Runs one turn to its end. Only a transcript that cannot be written is an error.

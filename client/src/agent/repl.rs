@@ -14,7 +14,7 @@ use super::editor::{LineEditor, Lines, Read};
 use super::failure::AgentError;
 use super::show::{Show, plan_lines, session_lines};
 use super::slash::{self, Line};
-use super::start::{self, Options, interruptible};
+use super::start::{Options, interruptible};
 use super::transcript::Store;
 use crate::terminal::neutralise::{neutralise, neutralise_line};
 use crate::terminal::render::{self, Paint};
@@ -199,21 +199,11 @@ impl<M: Model, H: ToolHost, L: Lines, W: Write + Send> Repl<'_, M, H, L, W> {
 
     /// A person needs no approval; the model is told by its instructions.
     async fn profile(&mut self, profile: String) {
-        let before = std::mem::replace(&mut self.driver.settings.policy.profile, profile.clone());
-        self.driver.host.set_profile(&profile);
-        let mut placement = self.options.placement.clone();
-        placement.profile = profile.clone();
-        match start::instructions(&*self.driver.host, &placement).await {
-            Ok(instructions) => {
-                self.driver.settings.instructions = instructions;
-                self.show.line(&format!("profile {profile} for what starts from now on"));
-            }
-            Err(error) => {
-                self.driver.host.set_profile(&before);
-                self.driver.settings.policy.profile = before;
-                self.show.line(&neutralise(&error.to_string()));
-            }
-        }
+        let text = match self.driver.set_profile(profile.clone()).await {
+            Ok(()) => format!("profile {profile} for what starts from now on"),
+            Err(error) => error.to_string(),
+        };
+        self.show.line(&neutralise(&text));
     }
 
     async fn compact(&mut self) -> Result<(), AgentError> {

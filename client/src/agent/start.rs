@@ -6,16 +6,13 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dunlin_proto::v1;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use super::approval::Policy;
 use super::driver::{Driver, Report, Settings};
 use super::failure::AgentError;
 use super::headless::Lines;
 use super::progress::Watch;
-use super::prompt::{self, Surroundings};
 use super::repl;
 use super::show::Show;
 use super::transcript::{Beginning, Conversation, Store};
@@ -24,7 +21,7 @@ use crate::config::{Approve, Config};
 use crate::model::Client;
 use crate::model::replay::Replay;
 use crate::terminal::render::Paint;
-use crate::tools::host::{DaemonHost, ToolHost};
+use crate::tools::host::ToolHost;
 use crate::tools::schema;
 
 /// The conversation is made shorter when it has grown to this many tokens: below what today's models read.
@@ -48,8 +45,13 @@ pub struct Options {
     pub output_last_message: Option<PathBuf>,
     /// The daemon's socket, for `dunlin attach` as a child.
     pub socket: Option<PathBuf>,
-    /// Where commands run. An empty profile is the configured one.
-    pub placement: v1::Placement,
+    /// Where commands run: absolute; an empty cwd is the workspace.
+    pub workspace: PathBuf,
+    pub cwd: PathBuf,
+    /// Empty: the conversation's, or the configured one.
+    pub profile: String,
+    /// Empty: the conversation's, or the default one.
+    pub sandbox: String,
 }
 
 /// Which conversation.
@@ -80,7 +82,7 @@ impl Prepared {
         let resumed = match &options.resume {
             Resume::New => None,
             Resume::Id(id) => Some(store.resume(id)?),
-            Resume::Last => Some(store.resume_last(options.placement.workspace.as_ref())?),
+            Resume::Last => Some(store.resume_last(&options.workspace)?),
         };
         let began = resumed.as_ref().map(|conversation| conversation.beginning().clone());
         let replay = match &options.replay {
@@ -91,17 +93,17 @@ impl Prepared {
             Some(replay) => (replay.provider(), replay.model().to_owned()),
             None => chosen(&options, began.as_ref(), config)?,
         };
-        place(&mut options.placement, began.as_ref(), config);
+        place(&mut options, began.as_ref(), config);
         let client = Client::new(&provider)?;
         let conversation = match resumed {
             Some(conversation) => conversation,
             None => store.begin(Beginning {
-                workspace: PathBuf::from(&options.placement.workspace),
-                cwd: PathBuf::from(&options.placement.cwd),
+                workspace: options.workspace.clone(),
+                cwd: options.cwd.clone(),
                 provider: provider.name.clone(),
                 model: model.clone(),
-                profile: options.placement.profile.clone(),
-                sandbox: options.placement.sandbox.clone(),
+                profile: options.profile.clone(),
+                sandbox: options.sandbox.clone(),
                 replayed: replay.is_some(),
                 ..Beginning::default()
             })?,
@@ -116,7 +118,7 @@ impl Prepared {
                 compact_at_tokens: Some(COMPACT_AT_TOKENS),
             },
             policy: Policy {
-                profile: options.placement.profile.clone(),
+                profile: options.profile.clone(),
                 approve: options.approve.unwrap_or(config.approve),
             },
         };
@@ -124,15 +126,11 @@ impl Prepared {
     }
 
     /// Runs it to its end; gives the exit code.
-    pub async fn run(self, channel: Channel) -> Result<u8, AgentError> {
+    pub async fn run<H: ToolHost>(self, host: H) -> Result<u8, AgentError> {
         let label = self.replay.as_ref().map(|replay| replay.title().unwrap_or("a recording").to_owned());
-        let (options, mut settings) = (self.options, self.settings);
-        let id = self.conversation.id().to_owned();
-        let kind = v1::ActorKind::Model.into();
-        let actor = v1::Actor { id: id.clone(), kind, name: settings.model.clone() };
-        let host = DaemonHost::new(channel, options.placement.clone(), actor);
-        settings.instructions = instructions(&host, &options.placement).await?;
-        let mut driver = Driver::new(Arc::new(self.client), Arc::new(host), settings, self.conversation);
+        let options = self.options;
+        let mut driver = Driver::new(Arc::new(self.client), Arc::new(host), self.settings, self.conversation);
+        driver.instruct().await?;
         let ended = match &options.prompt {
             Some(prompt) => one_shot(&mut driver, prompt, &options).await,
             None => repl::run(&mut driver, &options, label.as_deref()).await,
@@ -144,27 +142,9 @@ impl Prepared {
     }
 }
 
-/// The system prompt for a place.
-pub(super) async fn instructions<H: ToolHost>(
-    host: &H,
-    placement: &v1::Placement,
-) -> Result<String, AgentError> {
-    let (summary, weakenings) = host.describe_sandbox().await?;
-    let (workspace, cwd) = (PathBuf::from(&placement.workspace), PathBuf::from(&placement.cwd));
-    let notes = prompt::notes(&workspace, &cwd);
-    Ok(prompt::instructions(&Surroundings {
-        workspace,
-        cwd,
-        profile: placement.profile.clone(),
-        rules: summary.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect(),
-        weakenings: weakenings.into_iter().map(|weakening| weakening.what).collect(),
-        notes,
-    }))
-}
-
 /// One task, then the end.
-async fn one_shot(
-    driver: &mut Driver<Client, DaemonHost>,
+async fn one_shot<H: ToolHost>(
+    driver: &mut Driver<Client, H>,
     prompt: &str,
     options: &Options,
 ) -> Result<u8, AgentError> {
@@ -240,21 +220,21 @@ fn chosen(
 }
 
 /// Where a conversation works: where it began; its profile unless another is given.
-fn place(placement: &mut v1::Placement, began: Option<&Beginning>, config: &Config) {
+fn place(options: &mut Options, began: Option<&Beginning>, config: &Config) {
     if let Some(began) = began {
-        placement.workspace = began.workspace.to_string_lossy().into_owned();
-        placement.cwd = began.cwd.to_string_lossy().into_owned();
-        if placement.profile.is_empty() {
-            placement.profile = began.profile.clone();
+        options.workspace.clone_from(&began.workspace);
+        options.cwd.clone_from(&began.cwd);
+        if options.profile.is_empty() {
+            options.profile.clone_from(&began.profile);
         }
-        if placement.sandbox.is_empty() {
-            placement.sandbox = began.sandbox.clone();
+        if options.sandbox.is_empty() {
+            options.sandbox.clone_from(&began.sandbox);
         }
     }
-    if placement.cwd.is_empty() {
-        placement.cwd = placement.workspace.clone();
+    if options.cwd.as_os_str().is_empty() {
+        options.cwd.clone_from(&options.workspace);
     }
-    if placement.profile.is_empty() {
-        placement.profile = config.profile.clone().unwrap_or_else(|| DEFAULT_PROFILE.to_owned());
+    if options.profile.is_empty() {
+        options.profile = config.profile.clone().unwrap_or_else(|| DEFAULT_PROFILE.to_owned());
     }
 }

@@ -5,6 +5,7 @@ use super::{Context, Failure, output};
 use crate::agent::{AgentError, Options, Prepared, Resume, headless};
 use crate::cli::{AgentArgs, ApproveMode};
 use crate::config::{Approve, Config};
+use crate::tools::host::DaemonHost;
 
 pub async fn agent(context: &Context, wanted: AgentArgs) -> Result<u8, Failure> {
     let json = wanted.json;
@@ -20,6 +21,7 @@ pub async fn agent(context: &Context, wanted: AgentArgs) -> Result<u8, Failure> 
 }
 
 async fn begin(context: &Context, wanted: AgentArgs) -> Result<u8, Failure> {
+    let placement = placement::placement(&wanted.place, &Surroundings::here()?)?;
     let options = Options {
         prompt: wanted.prompt,
         json: wanted.json,
@@ -39,12 +41,16 @@ async fn begin(context: &Context, wanted: AgentArgs) -> Result<u8, Failure> {
         replay: wanted.replay,
         output_last_message: wanted.output_last_message,
         socket: Some(context.address()?.socket),
-        placement: placement::placement(&wanted.place, &Surroundings::here()?)?,
+        workspace: placement.workspace.clone().into(),
+        cwd: placement.cwd.clone().into(),
+        profile: placement.profile.clone(),
+        sandbox: placement.sandbox.clone(),
     };
     let config = Config::load().map_err(Failure::usage)?;
     // What needs no daemon comes first: a missing key is told before a daemon is started.
     let prepared = Prepared::new(options, &config).await?;
-    Ok(prepared.run(context.link().await?.channel()).await?)
+    let host = DaemonHost::new(context.link().await?.channel(), placement, placement::actor());
+    Ok(prepared.run(host).await?)
 }
 
 impl From<AgentError> for Failure {

@@ -19,7 +19,7 @@ use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
 
 use super::arguments::{ExecArguments, PatchArguments, SessionsArguments, SessionsOp};
-use super::result::{ExecResult, PatchResult, SessionView, SessionsResult, range, reason_name};
+use super::result::{ExecResult, PatchResult, SessionView, SessionsResult, Weakening, range, reason_name};
 
 /// How often a call is made again when the worker went away under it, and how long apart at first.
 const TRIES: u32 = 6;
@@ -59,20 +59,28 @@ pub trait ToolHost: Send + Sync + 'static {
     /// Takes a patch back; the newest when `patch_id` is empty.
     fn revert_patch(&self, patch_id: &str) -> impl Future<Output = Result<PatchResult, ToolError>> + Send;
     /// What the sandbox allows, in sentences for a model, and what this machine cannot enforce.
-    fn describe_sandbox(
-        &self,
-    ) -> impl Future<Output = Result<(String, Vec<v1::Weakening>), ToolError>> + Send;
-    /// The profile of what starts from now on.
-    fn set_profile(&self, profile: &str);
-    /// The conversation that acts from now on.
-    fn set_conversation(&self, id: &str);
+    fn describe_sandbox(&self) -> impl Future<Output = Result<(String, Vec<Weakening>), ToolError>> + Send;
+    /// Whose calls these are from now on, and where they work.
+    fn take_role(&self, role: Role);
+}
+
+/// A conversation, and where it works.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Role {
+    /// Its id; the daemon keeps what it last saw of each session.
+    pub conversation: String,
+    pub model: String,
+    /// Absolute, like `cwd`.
+    pub workspace: PathBuf,
+    pub cwd: PathBuf,
+    pub profile: String,
+    pub sandbox: String,
 }
 
 /// Who calls, and where commands start.
 #[derive(Debug, Clone)]
 struct Caller {
     placement: v1::Placement,
-    /// Its id is the conversation's; the daemon keeps what it last saw of each session.
     actor: v1::Actor,
 }
 
@@ -86,7 +94,7 @@ pub struct DaemonHost {
 }
 
 impl DaemonHost {
-    /// `placement` says where commands start; the actor's id is the conversation's.
+    /// `placement` says where commands start; a role that is taken later overrides it.
     pub fn new(channel: Channel, placement: v1::Placement, actor: v1::Actor) -> DaemonHost {
         let started = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let run_id = format!("{:x}.{:x}", std::process::id(), started.as_nanos());
@@ -280,19 +288,22 @@ impl ToolHost for DaemonHost {
         Ok(answer.into_inner().into())
     }
 
-    async fn describe_sandbox(&self) -> Result<(String, Vec<v1::Weakening>), ToolError> {
+    async fn describe_sandbox(&self) -> Result<(String, Vec<Weakening>), ToolError> {
         let request = v1::GetProfileRequest { placement: Some(self.placement(None, None)) };
         let mut service = ProfileServiceClient::new(self.channel.clone());
         let profile = service.get(request).await.map_err(CallError)?.into_inner();
-        Ok((profile.summary_for_model, profile.weakenings))
+        Ok((profile.summary_for_model, profile.weakenings.into_iter().map(Weakening::from).collect()))
     }
 
-    fn set_profile(&self, profile: &str) {
-        self.caller().placement.profile = profile.to_owned();
-    }
-
-    fn set_conversation(&self, id: &str) {
-        self.caller().actor.id = id.to_owned();
+    fn take_role(&self, role: Role) {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let mut caller = self.caller();
+        caller.actor =
+            v1::Actor { id: role.conversation, kind: v1::ActorKind::Model.into(), name: role.model };
+        caller.placement.workspace = text(&role.workspace);
+        caller.placement.cwd = text(&role.cwd);
+        caller.placement.profile = role.profile;
+        caller.placement.sandbox = role.sandbox;
     }
 }
 

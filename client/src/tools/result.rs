@@ -79,7 +79,17 @@ pub struct SessionView {
     pub actor: String,
     /// What this machine does not enforce for it.
     #[serde(skip)]
-    pub weakenings: Vec<v1::Weakening>,
+    pub weakenings: Vec<Weakening>,
+}
+
+/// What the policy wants and this machine cannot enforce.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Weakening {
+    pub layer: String,
+    /// What is lost, for people.
+    pub what: String,
+    /// The one command that mends it; empty if none is known.
+    pub remedy: String,
 }
 
 /// The result of `sessions`, one shape an operation.
@@ -203,8 +213,14 @@ impl From<v1::Session> for SessionView {
             output_bytes: wire.output_bytes,
             survivors: wire.survivors,
             actor: wire.actor.map(|actor| actor.id).unwrap_or_default(),
-            weakenings: wire.weakenings,
+            weakenings: wire.weakenings.into_iter().map(Weakening::from).collect(),
         }
+    }
+}
+
+impl From<v1::Weakening> for Weakening {
+    fn from(wire: v1::Weakening) -> Weakening {
+        Weakening { layer: wire.layer, what: wire.what, remedy: wire.remedy }
     }
 }
 

@@ -1,3 +1,5 @@
+//! Turns driven with a scripted model and a host whose commands are words; both serve the tests beside, too.
+
 //! Owns the tests of the driver: a turn against a scripted model and host.
 
 use std::collections::VecDeque;
@@ -10,8 +12,8 @@ use super::*;
 use crate::agent::transcript::{Beginning, Store};
 use crate::config::Approve;
 use crate::tools::arguments::{ExecArguments, PatchArguments, SessionsArguments};
-use crate::tools::host::ToolError;
-use crate::tools::result::{ExecResult, FileView, PatchResult, SessionView, SessionsResult};
+use crate::tools::host::{Role, ToolError};
+use crate::tools::result::{ExecResult, FileView, PatchResult, SessionView, SessionsResult, Weakening};
 
 type Script = VecDeque<Box<dyn FnOnce(&Request) -> Result<Response, ModelError> + Send>>;
 
@@ -95,13 +97,11 @@ impl ToolHost for FakeHost {
         Err(ToolError::Refused("not here".into()))
     }
 
-    async fn describe_sandbox(&self) -> Result<(String, Vec<dunlin_proto::v1::Weakening>), ToolError> {
+    async fn describe_sandbox(&self) -> Result<(String, Vec<Weakening>), ToolError> {
         Ok(("Writable: the workspace.".into(), Vec::new()))
     }
 
-    fn set_profile(&self, _: &str) {}
-
-    fn set_conversation(&self, _: &str) {}
+    fn take_role(&self, _: Role) {}
 }
 
 pub(crate) fn settings() -> Settings {

@@ -1,3 +1,5 @@
+//! A person typed at the REPL; a scripted model answers.
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 

@@ -1,3 +1,5 @@
+//! What a person sees of a turn.
+
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
