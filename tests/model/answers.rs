@@ -180,3 +180,13 @@ async fn large_deltas_and_large_texts_come_through_whole() {
     let asked = ask(&server).await;
     assert!(asked.shown() == text && asked.response().text() == text, "5 MB of text");
 }
+
+#[tokio::test]
+async fn a_tool_output_of_five_megabytes_is_sent_whole() {
+    let server = ModelServer::scripted([Answer::items([message("much")])]);
+    let mut request = request();
+    let output = "line of output\n".repeat(350_000);
+    request.input.push(json!({"type": "function_call_output", "call_id": "a", "output": output}));
+    assert_eq!(ask_as(&server.provider(), &request).await.shown(), "much");
+    assert_eq!(server.requests()[0].output("a"), Some(output.into()));
+}

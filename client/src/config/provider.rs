@@ -74,7 +74,7 @@ impl std::fmt::Display for Key {
 impl Provider {
     /// A server with nothing but an address; other fields as presets leave them.
     pub fn at(name: &str, base_url: &str) -> Provider {
-        let openai = host(base_url) == Some("api.openai.com");
+        let openai = host(base_url).is_some_and(is_openai);
         Provider {
             name: name.into(),
             base_url: base_url.trim_end_matches('/').into(),
@@ -102,6 +102,11 @@ impl Provider {
     pub(super) fn sends_key_in_the_clear(&self) -> bool {
         self.key != Key::None && self.base_url.starts_with("http://") && !self.is_loopback()
     }
+}
+
+/// OpenAI's own servers, by region too, and Azure's: they know custom tools and sealed reasoning.
+fn is_openai(host: &str) -> bool {
+    host == "api.openai.com" || host.ends_with(".api.openai.com") || host.ends_with(".openai.azure.com")
 }
 
 /// The host of an http(s) URL, with the brackets of an IPv6 address and without its port.

@@ -139,6 +139,18 @@ fn loopback_is_recognised_in_every_spelling() {
 }
 
 #[test]
+fn only_openais_own_servers_are_taken_for_openai() {
+    let check =
+        |url: &str, expected: bool| assert_eq!(Provider::at("x", url).custom_tools, expected, "{url}");
+    check("https://api.openai.com/v1", true);
+    check("https://eu.api.openai.com/v1", true);
+    check("https://mine.openai.azure.com/openai/v1", true);
+    check("https://api.openai.com.example.com/v1", false);
+    check("https://notapi.openai.com/v1", false);
+    check("https://openrouter.ai/api/v1", false);
+}
+
+#[test]
 fn what_is_perhaps_not_meant_is_warned_of() {
     let text = "provider = 'x'\n[providers.x]\nbase_url = 'http://gpu-box/v1'\nkey = { env = 'K' }";
     let warnings = parse(text).warnings();

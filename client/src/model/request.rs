@@ -218,6 +218,16 @@ mod tests {
         assert_eq!(request.body(&provider).get("tool_choice"), None);
     }
 
+    #[test]
+    fn a_longer_conversation_begins_with_the_same_bytes() {
+        let text = |input: Value| request(input).body(&openai()).to_string();
+        let (hi, there) =
+            (json!({"role": "user", "content": "hi"}), json!({"role": "user", "content": "there"}));
+        let short = text(json!([hi]));
+        let end_of_input = short.find("],\"store\"").expect("input is followed by store");
+        assert!(text(json!([hi, there])).starts_with(&short[..end_of_input]));
+    }
+
     #[track_caller]
     fn check_item(provider: &Provider, item: Value, expected: Option<Value>) {
         let body = request(json!([item])).body(provider);

@@ -16,7 +16,7 @@ use super::retry::Advice;
 use super::{ApiError, ModelError, Response, sse};
 use crate::config::Provider;
 
-/// An answer in one piece may not grow over this.
+/// An answer, streamed or not, may not grow over this: a server that never ends must not fill the memory.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 /// How much of an error's body is read, and how much of it is shown.
 const MAX_ERROR_BYTES: usize = 64 << 10;
@@ -35,6 +35,7 @@ pub(super) struct Transport {
 pub(super) struct Answer {
     response: reqwest::Response,
     pub(super) request_id: Option<String>,
+    received_bytes: usize,
     idle_timeout: Option<Duration>,
     secrets: Arc<Secrets>,
     url: String,
@@ -82,6 +83,7 @@ impl Transport {
         let answer = Answer {
             request_id: request_id(response.headers()),
             response,
+            received_bytes: 0,
             idle_timeout: self.idle_timeout,
             secrets: self.secrets.clone(),
             url: url(),
@@ -133,7 +135,12 @@ impl Answer {
         let piece = within(self.idle_timeout, self.response.chunk())
             .await
             .map_err(|after| ModelError::Silent { after, request_id: self.request_id.clone() })?;
-        piece.map_err(|error| self.cut(self.secrets.redact(&root_cause(error))))
+        let piece = piece.map_err(|error| self.cut(self.secrets.redact(&root_cause(error))))?;
+        self.received_bytes += piece.as_ref().map_or(0, Bytes::len);
+        if self.received_bytes > MAX_ANSWER_BYTES {
+            return Err(self.not_responses(format!("its answer is over {} MiB", MAX_ANSWER_BYTES >> 20)));
+        }
+        Ok(piece)
     }
 
     /// The response that came in one piece.
@@ -141,9 +148,6 @@ impl Answer {
         let mut body = Vec::new();
         while let Some(piece) = self.next_piece().await? {
             body.extend_from_slice(&piece);
-            if body.len() > MAX_ANSWER_BYTES {
-                return Err(self.not_responses(format!("its answer is over {} MiB", MAX_ANSWER_BYTES >> 20)));
-            }
         }
         let object: Value = serde_json::from_slice(&body)
             .map_err(|error| self.not_responses(format!("its answer is no JSON ({error})")))?;
