@@ -1,6 +1,7 @@
 //! The worker's end of the socket to the keeper: requests that are answered, events in the keeper's order.
 //!
-//! Invariant: one reader; every request resolves, with [`LinkError::Closed`] when the keeper is gone. Knows frames, not meanings.
+//! Invariant: one reader; every request resolves, with [`LinkError::Closed`] when the keeper is gone. Answers are delivered in
+//! line with events, so whoever is answered already knows what the keeper said before. Knows frames, not meanings.
 
 use std::{
     collections::HashMap,
@@ -45,13 +46,32 @@ pub struct Reply {
     pub tail: Vec<u8>,
 }
 
-/// What the keeper says by itself.
+/// What comes from the keeper, in its order.
 #[derive(Debug)]
-pub struct Event {
-    /// The frame.
-    pub frame: Frame,
-    /// Its descriptors.
-    pub fds: Vec<OwnedFd>,
+pub enum Event {
+    /// It says something by itself.
+    Said {
+        /// The frame.
+        frame: Frame,
+        /// Its descriptors.
+        fds: Vec<OwnedFd>,
+    },
+    /// It answers; to be delivered once everything before it is known.
+    Answer(Answer),
+}
+
+/// An answer on its way to whoever asked.
+#[derive(Debug)]
+pub struct Answer {
+    asker: oneshot::Sender<Reply>,
+    reply: Reply,
+}
+
+impl Answer {
+    /// Hands it over. Whoever asked may have been cancelled; the answer is then nobody's.
+    pub fn deliver(self) {
+        drop(self.asker.send(self.reply));
+    }
 }
 
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Reply>>>>;
@@ -115,16 +135,15 @@ impl Link {
 async fn read_all(link: Link, events: mpsc::Sender<Event>) {
     let mut buffer = vec![0; FRAME_BYTES + TAIL_MAX_BYTES];
     while let Ok(Some((frame, tail, fds))) = read_one(&link.socket, &mut buffer).await {
-        if frame.kind != REPLY {
-            if events.send(Event { frame, fds }).await.is_err() {
-                break;
-            }
-            continue;
-        }
-        let waiting = link.table().remove(&frame.id);
-        if let (Some(waiting), Some(refusal)) = (waiting, Refusal::from_wire(frame.code)) {
-            // Whoever asked may have been cancelled; the keeper's answer is then nobody's.
-            let _ = waiting.send(Reply { refusal, args: frame.args, tail });
+        let event = if frame.kind == REPLY {
+            let asker = link.table().remove(&frame.id);
+            let (Some(asker), Some(refusal)) = (asker, Refusal::from_wire(frame.code)) else { continue };
+            Event::Answer(Answer { asker, reply: Reply { refusal, args: frame.args, tail } })
+        } else {
+            Event::Said { frame, fds }
+        };
+        if events.send(event).await.is_err() {
+            break;
         }
     }
     link.table().clear();

@@ -96,7 +96,7 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
 
 /// The first frame: the listening socket, the keeper's start, the number of restarts.
 fn greet(hello: Event) -> anyhow::Result<(StdListener, u64, u32)> {
-    let Event { frame, mut fds } = hello;
+    let Event::Said { frame, mut fds } = hello else { bail!("the keeper did not begin with a hello") };
     let (HELLO, Some(listener)) = (frame.kind, fds.pop()) else {
         bail!("the keeper did not begin with a hello")
     };

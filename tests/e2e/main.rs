@@ -1,2 +1,3 @@
-#[test]
-fn nothing_yet() {}
+//! The two real binaries, driven end to end: real kernel, real terminals, real sockets.
+
+mod survival;

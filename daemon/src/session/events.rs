@@ -48,12 +48,15 @@ impl Listener {
     /// Listens until the keeper is gone.
     pub async fn run(mut self, mut events: mpsc::Receiver<Event>) {
         while let Some(event) = events.recv().await {
-            self.take(event).await;
+            match event {
+                Event::Said { frame, fds } => self.take(frame, fds).await,
+                Event::Answer(answer) => answer.deliver(),
+            }
         }
     }
 
-    async fn take(&mut self, event: Event) {
-        let Event { frame, fds } = event;
+    /// Never asks the keeper anything: the answer would stand in line behind this very call.
+    async fn take(&mut self, frame: Frame, fds: Vec<OwnedFd>) {
         match frame.kind {
             SANDBOX => self.sandboxes.take_in(&frame, &fds),
             SANDBOX_ENDED => {

@@ -1,0 +1,59 @@
+//! What a killed worker does not lose: output, statuses, input, live commands.
+
+use dunlin_harness::{User, World, until};
+
+/// Lines the command prints while workers die.
+const LINES: u32 = 20_000;
+
+#[test]
+fn a_worker_killed_in_the_middle_of_output_loses_no_byte() {
+    let world = World::new();
+    let script = format!("i=0; while [ $i -lt {LINES} ]; do echo line $i; i=$((i+1)); done; read stop");
+    let words = ["run", "-p", "unconfined", "--name", "printer", "--detach", "-t", "--", "sh", "-c", &script];
+    world.dunlin(&words).expect(0);
+    let mut kills = 0;
+    loop {
+        let printed = world.session("printer")["output_bytes"].as_u64().expect("a number");
+        if kills == 3 || printed > u64::from(LINES) * 10 {
+            break;
+        }
+        world.kill_worker();
+        kills += 1;
+    }
+    assert!(kills > 0, "the command was too fast to be killed under");
+    let last = format!("line {}", LINES - 1);
+    let text = until("the last line", || {
+        let text = world.dunlin(&["logs", "printer"]).expect(0).out();
+        text.contains(&last).then_some(text)
+    });
+    let expected: String = (0..LINES).map(|n| format!("line {n}\r\n")).collect();
+    assert!(text == expected, "{} bytes of output instead of {}", text.len(), expected.len());
+    world.dunlin(&["send", "printer", "--enter", "x"]).expect(0);
+    world.dunlin(&["wait", "printer"]).expect(0);
+}
+
+#[test]
+fn input_acknowledged_by_a_dead_worker_was_typed_once() {
+    let world = World::new();
+    let script = "read one; echo got $one; read two; echo then $two; exit 7";
+    world
+        .dunlin(&["run", "-p", "unconfined", "--name", "s", "--detach", "-t", "--", "sh", "-c", script])
+        .expect(0);
+    world.dunlin(&["send", "s", "--enter", "first"]).expect(0);
+    world.kill_worker();
+    world.dunlin(&["send", "s", "--enter", "second"]).expect(0);
+    world.dunlin(&["wait", "s"]).expect(7);
+    let text = world.dunlin(&["logs", "s", "--strip"]).expect(0).out();
+    assert_eq!(text.matches("got first").count(), 1, "{text}");
+    assert_eq!(text.matches("then second").count(), 1, "{text}");
+}
+
+#[test]
+fn a_second_daemon_on_the_same_state_refuses_to_start() {
+    let world = World::of(User::Own);
+    let mut command = world.command(dunlin_harness::world::binary("dunlind-under-test"));
+    command.arg("serve");
+    let refused = dunlin_harness::Running::start(command).finish().expect(1);
+    assert!(refused.err().contains("a daemon already runs on"), "{}", refused.err());
+    world.dunlin(&["ls"]).expect(0);
+}
