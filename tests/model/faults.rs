@@ -92,3 +92,17 @@ async fn the_connection_is_kept_for_the_next_request() {
         assert_eq!(ask(&server).await.shown(), "hello");
     }
 }
+
+#[test]
+fn a_proxy_does_not_stand_between_the_client_and_loopback() {
+    let own = std::env::current_exe().expect("this test's program");
+    let child = std::process::Command::new(own)
+        .args(["--exact", "faults::the_connection_is_kept_for_the_next_request"])
+        .envs(["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"].map(|name| (name, "http://127.0.0.1:1")))
+        .env_remove("no_proxy")
+        .env_remove("NO_PROXY")
+        .output()
+        .expect("it runs");
+    let told = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && told.contains("1 passed"), "{told}");
+}

@@ -1,6 +1,8 @@
 //! Streams as servers send them, told as JSON lines.
 
 use super::*;
+use crate::model::calls;
+use proptest::prelude::*;
 use serde_json::json;
 
 fn feed(fold: &mut Fold, event: &Value) -> Result<Vec<Event>, Broken> {
@@ -191,4 +193,68 @@ fn refusals_and_reasoning_have_their_own_events() {
         Event::RefusalDelta("no".into()),
     ];
     assert_eq!(events, expected);
+}
+
+/// JSON with the keys and words that are looked at, in places where they do not belong.
+fn any_json() -> impl Strategy<Value = Value> {
+    let words = vec![
+        "response.completed",
+        "response.output_item.done",
+        "response.output_text.delta",
+        "error",
+        "message",
+        "function_call",
+        "shell_call",
+        "requires_action",
+        "",
+    ];
+    let keys = vec![
+        "type",
+        "response",
+        "item",
+        "delta",
+        "output",
+        "output_index",
+        "status",
+        "call_id",
+        "id",
+        "content",
+        "text",
+        "required_action",
+        "submit_tool_outputs",
+        "tool_calls",
+        "function",
+        "error",
+        "usage",
+        "output_text",
+        "code",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        proptest::sample::select(words).prop_map(Value::from),
+    ];
+    let keys = proptest::sample::select(keys);
+    leaf.prop_recursive(5, 64, 8, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            proptest::collection::vec((keys.clone(), inner), 0..8)
+                .prop_map(|fields| fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_json_makes_the_reader_fail(events in proptest::collection::vec(any_json(), 0..6)) {
+        let (_, response) = fold(&events);
+        if let Ok(response) = response {
+            let _ = (calls(&response), response.text());
+        }
+        for event in events {
+            let mut response = Response::of(event);
+            let _ = (calls(&response), events_of(&mut response));
+        }
+    }
 }
