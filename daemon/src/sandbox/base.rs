@@ -62,13 +62,18 @@ pub fn steps(policy: &Policy, view: &FsView, places: &Places) -> Vec<MountStep> 
     steps.extend(proc(policy, view));
     if places.home_is_private {
         steps.push(tmpfs(&places.home, tmp_bytes, 0o700));
-        steps.extend(LOGIN_FILES.iter().map(|name| file(places.home.join(name), LOGIN_TEXT)));
+        steps.extend(login_files(&places.home).map(|(path, text)| file(path, text)));
     }
     steps.extend(
         places.runtime.iter().map(|target| MountStep::Directory { target: target.clone(), mode: 0o700 }),
     );
     steps.extend(places.git_config.iter().map(|target| file(target.clone(), &view.git_config)));
     steps
+}
+
+/// What a private HOME holds from the start.
+pub fn login_files(home: &Path) -> impl Iterator<Item = (PathBuf, &'static str)> {
+    LOGIN_FILES.iter().map(|name| (home.join(name), LOGIN_TEXT))
 }
 
 /// Where the base is writable.

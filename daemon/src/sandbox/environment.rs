@@ -3,11 +3,11 @@
 //! Invariant: nothing comes from the daemon's own environment, and nothing that makes an interpreter run other code
 //! passes unless a person gave it a value. Later sources win: caller, defaults of the actor's kind, profile, sandbox. Pure.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use dunlin_sandbox_profiles::Isolation;
 
-use super::{Places, Policy};
+use super::{Places, Policy, grants};
 
 /// Whose session it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,20 @@ pub fn of_session(
     ];
     all.extend(own.into_iter().filter_map(|(name, place)| Some((name, bytes(place.as_ref()?)))));
     all.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value)).collect()
+}
+
+/// Entries of a session's PATH that its sandbox was born without: programs there are not found inside.
+pub fn unseen_path_entries(policy: &Policy, path: &[PathBuf]) -> Vec<PathBuf> {
+    if policy.isolation == Isolation::None || !path.iter().any(|entry| !policy.caller.path.contains(entry)) {
+        return Vec::new();
+    }
+    let (read, cache) = grants::toolchains(&policy.caller);
+    let system = dunlin_sandbox_profiles::SYSTEM_DIRECTORIES.iter().map(PathBuf::from);
+    let shown: Vec<PathBuf> = system.chain(read).chain(cache).chain([policy.workspace.clone()]).collect();
+    let seen = |entry: &&PathBuf| {
+        policy.caller.path.contains(entry) || shown.iter().any(|shown| entry.starts_with(shown))
+    };
+    path.iter().filter(|entry| !seen(entry)).cloned().collect()
 }
 
 fn bytes(path: &std::path::Path) -> Vec<u8> {
@@ -130,6 +144,16 @@ mod tests {
         check("workspace-write", Reader::Person, given, "DUNLIN_SANDBOX", Some("default"));
         check("unconfined", Reader::Person, given, "GIT_CONFIG_GLOBAL", None);
         check("unconfined", Reader::Person, given, "TMPDIR", Some("/mine"));
+    }
+
+    #[test]
+    fn path_entries_that_the_sandbox_was_born_without_are_told() {
+        let policy = policy(&want("workspace-write"));
+        let entries =
+            ["/usr/bin", "/home/ada/.cargo/bin", "/home/ada/src/app/.venv/bin", "/home/ada/new/bin"];
+        let entries = entries.map(PathBuf::from);
+        assert_eq!(unseen_path_entries(&policy, &entries), [PathBuf::from("/home/ada/new/bin")]);
+        assert_eq!(unseen_path_entries(&policy, &policy.caller.path), [] as [PathBuf; 0]);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::future::Future;
 use dunlin_sandbox_profiles::Isolation;
 
 use super::{
-    Machine, Policy, SandboxError, Want, grants::Grants, places::Places, plan, policy, remedy, residue,
-    residue::Residue, view::FsView,
+    Machine, Policy, SandboxError, SandboxKey, Want, grants::Grants, places::Places, plan, policy, remedy,
+    residue, residue::Residue, root::Binds, view::FsView,
 };
 use crate::launch::plan::{LaunchPlan, Layer};
 
@@ -66,7 +66,8 @@ pub async fn establish<P: LaunchPort>(
     want: &Want,
     machine: &Machine,
 ) -> Result<Established, SandboxError> {
-    let mut policy = policy::resolve(want, machine)?;
+    let mut policy = policy::resolve(&with_real_home(want), machine)?;
+    policy.key = SandboxKey::of(want, machine);
     loop {
         let mut prepared = prepare(&policy, machine)?;
         let launched = match count(&policy, machine, &mut prepared) {
@@ -85,6 +86,15 @@ pub async fn establish<P: LaunchPort>(
             }
         }
     }
+}
+
+/// HOME with its links followed: mounts have real paths. Where it does not exist it stays as named.
+fn with_real_home(want: &Want) -> Want {
+    let mut want = want.clone();
+    if let Ok(real) = std::fs::canonicalize(&want.caller.home) {
+        want.caller.home = real;
+    }
+    want
 }
 
 fn less(policy: Policy, failure: LaunchFailure, machine: &Machine) -> Result<Policy, SandboxError> {
@@ -110,13 +120,16 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
         let view = FsView::gather(policy, &grants, &plan::conditions(machine))?;
         if policy.workspace_access == dunlin_sandbox_profiles::Access::Write && policy.layers.namespaces.mount
         {
-            residue.placeholders = view.repositories.place_placeholders(&policy.profile.git)?;
+            residue.hold_placeholders(&view.repositories, &policy.profile.git)?;
         }
+        let binds = Binds::of(policy, &grants, &view, &places, &machine.daemon_directories);
         if !policy.layers.namespaces.mount {
-            residue::make_stand_in(&stand_in, &places, &view.git_config)?;
+            let home = &policy.caller.home;
+            let made = residue::make_stand_in(&stand_in, &places, &view.git_config, home, &binds.below(home));
             residue.stand_in = Some(stand_in.clone());
+            made?;
         }
-        let plan = plan::launch_plan(policy, &grants, &view, &places, machine);
+        let plan = plan::launch_plan(policy, &grants, &view, &places, &binds, machine);
         Ok((plan, view.repositories.notes))
     })();
     match result {

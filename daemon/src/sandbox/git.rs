@@ -78,6 +78,22 @@ const WORKTREE_NAMES: &[(&str, Key, Placeholder)] = &[
     ("config.worktree", Key::Config, Placeholder::File("")),
 ];
 
+impl Placeholder {
+    /// Puts it there. `false`: something is there already. Nothing is followed, nothing overwritten.
+    pub fn place(self, path: &Path) -> Result<bool, SandboxError> {
+        let result = match self {
+            Self::None => return Ok(false),
+            Self::Directory => fs::create_dir(path),
+            Self::File(text) => write_new(path, text),
+        };
+        match result {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(unreadable(path)(error)),
+        }
+    }
+}
+
 impl Guarded {
     /// Whether the profile wants it held.
     pub fn applies(&self, git: &Git) -> bool {
@@ -98,6 +114,7 @@ impl Repositories {
                 found.take_repository(workspace, workspace)?;
             }
             Err(_) => {}
+            Ok(kind) if kind.is_dir() && fs::symlink_metadata(dot_git.join("HEAD")).is_err() => {}
             Ok(kind) if kind.is_dir() => found.take_repository(&dot_git, workspace)?,
             Ok(kind) if kind.is_file() => found.take_linked(&dot_git, workspace)?,
             Ok(_) => return Err(symbolic(&dot_git)),
@@ -110,22 +127,11 @@ impl Repositories {
         self.directories.iter().filter(move |path| !path.starts_with(workspace)).cloned()
     }
 
-    /// Makes the placeholders that are missing and says which. Nothing is followed, nothing overwritten.
-    pub fn place_placeholders(&self, git: &Git) -> Result<Vec<PathBuf>, SandboxError> {
-        let mut made = Vec::new();
-        for guard in self.guards.iter().filter(|guard| guard.applies(git)) {
-            let result = match guard.placeholder {
-                Placeholder::None => continue,
-                Placeholder::Directory => fs::create_dir(&guard.path),
-                Placeholder::File(text) => write_new(&guard.path, text),
-            };
-            match result {
-                Ok(()) => made.push(guard.path.clone()),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(unreadable(&guard.path)(error)),
-            }
-        }
-        Ok(made)
+    /// The placeholders that the profile wants: where, and what.
+    pub fn placeholders(&self, git: &Git) -> impl Iterator<Item = (&PathBuf, Placeholder)> {
+        let guards = self.guards.iter().filter(move |guard| guard.applies(git));
+        let guards = guards.filter(|guard| guard.placeholder != Placeholder::None);
+        guards.map(|guard| (&guard.path, guard.placeholder))
     }
 
     /// A `.git` file: a linked worktree, a submodule, or somebody's trick.

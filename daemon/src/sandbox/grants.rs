@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dunlin_sandbox_profiles::{PathEntry, PathSet, SYSTEM_DIRECTORIES};
+use dunlin_sandbox_profiles::{Gpu, NetMode, PathEntry, PathSet, SYSTEM_DIRECTORIES};
 
 use super::{Caller, Policy};
 
@@ -26,7 +26,11 @@ pub struct Grants {
 }
 
 /// What is readable besides the profile's list: read-only state of the system that programs expect to find.
-const SYSTEM_STATE: &[&str] = &["/var/lib/ca-certificates", "/var/lib/dpkg", "/sys/devices/system"];
+const SYSTEM_STATE: &[&str] =
+    &["/var/lib/ca-certificates", "/var/lib/dpkg", "/sys/devices/system", "/gnu/store"];
+
+/// What names are looked up by on the host's network; often a link to where a resolver writes it.
+const RESOLVER: &str = "/etc/resolv.conf";
 
 /// Parts of readable system directories that are nobody's business. For an ordinary user the kernel hides them
 /// already; root reads them.
@@ -55,6 +59,33 @@ const SYSTEM_SECRETS: &[&str] = &[
     "/etc/letsencrypt",
 ];
 
+/// Where the drivers of graphics cards find them.
+const GPU_STATE: &[&str] =
+    &["/sys/bus/pci", "/sys/class/drm", "/sys/class/kfd", "/sys/dev/char", "/sys/devices"];
+
+/// The nodes of a kind of graphics card; a machine has some of them.
+fn gpu_devices(gpu: Gpu) -> &'static [&'static str] {
+    match gpu {
+        Gpu::Nvidia => &[
+            "/dev/nvidia0",
+            "/dev/nvidia1",
+            "/dev/nvidia2",
+            "/dev/nvidia3",
+            "/dev/nvidia4",
+            "/dev/nvidia5",
+            "/dev/nvidia6",
+            "/dev/nvidia7",
+            "/dev/nvidiactl",
+            "/dev/nvidia-modeset",
+            "/dev/nvidia-uvm",
+            "/dev/nvidia-uvm-tools",
+            "/dev/nvidia-caps",
+        ],
+        Gpu::Dri => &["/dev/dri"],
+        Gpu::Kfd => &["/dev/kfd"],
+    }
+}
+
 impl Grants {
     /// What the policy's profile names.
     pub fn of(policy: &Policy) -> Self {
@@ -73,6 +104,14 @@ impl Grants {
             search_path,
         };
         grants.read.extend(SYSTEM_STATE.iter().map(PathBuf::from));
+        if policy.profile.net.mode == NetMode::Host {
+            grants.read.push(PathBuf::from(RESOLVER));
+        }
+        if !policy.profile.dev.gpu.is_empty() {
+            grants.read.extend(GPU_STATE.iter().map(PathBuf::from));
+        }
+        let devices = policy.profile.dev.gpu.iter().flat_map(|gpu| gpu_devices(*gpu));
+        grants.write.extend(devices.map(PathBuf::from));
         grants.hide.extend(SYSTEM_SECRETS.iter().map(PathBuf::from));
         grants
     }
@@ -105,19 +144,23 @@ fn place(entry: &PathEntry, policy: &Policy) -> Vec<PathBuf> {
     }
 }
 
+/// Every place whose meaning is known: secrets, toolchains, caches.
+pub fn known(caller: &Caller) -> Vec<PathBuf> {
+    let (read, cache) = toolchains(caller);
+    [secrets(caller), read, cache].concat()
+}
+
 /// The directory of an installation whose programs lie in `directory`: `X` for `X/bin`, where showing `X` whole shows
-/// nothing but programs and what they need. Else `directory` itself.
-pub fn installation(directory: &Path, policy: &Policy, secrets: &[PathBuf]) -> PathBuf {
+/// nothing but programs and what they need. Else `directory` itself. `known` decides about what lies in it.
+pub fn installation(directory: &Path, policy: &Policy, known: &[PathBuf]) -> PathBuf {
     let whole = || {
         let is_bin = directory.file_name().is_some_and(|name| name == "bin" || name == "sbin");
         let parent = directory.parent().filter(|_| is_bin)?;
         let home = &policy.caller.home;
-        let (read, cache) = toolchains(&policy.caller);
-        let mut known = read.iter().chain(&cache).chain(secrets);
         let too_much = home.starts_with(parent)
             || policy.workspace.starts_with(parent)
             || *parent == home.join(".local")
-            || known.any(|known| known.starts_with(parent) && known != parent);
+            || known.iter().any(|known| known.starts_with(parent) && known != parent);
         (!too_much && parent != Path::new("/")).then(|| parent.to_path_buf())
     };
     whole().unwrap_or_else(|| directory.to_path_buf())

@@ -17,6 +17,9 @@ const LANDLOCK_BESIDE: u8 = 2;
 /// The newest Landlock ABI whose rights the plans know.
 const LANDLOCK_NEWEST: u8 = 7;
 
+const PROCESSES_LOST: &str =
+    "the host's processes are in view, and one that leaves its session can outlive it";
+
 /// What the kernel is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layers {
@@ -89,7 +92,7 @@ impl Layers {
             }
             Layer::UserNamespace | Layer::IdMap => {
                 *namespaces = Namespaces::default();
-                "no namespace can be made: files, processes and the network are the host's"
+                "no namespace can be made"
             }
             Layer::Mounts if self.overlay => {
                 self.overlay = false;
@@ -102,7 +105,7 @@ impl Layers {
             }
             Layer::PidNamespace | Layer::Proc => {
                 namespaces.pid = false;
-                "the host's processes are in view, and one that leaves its session can outlive it"
+                PROCESSES_LOST
             }
             Layer::NetNamespace | Layer::Loopback => {
                 namespaces.net = false;
@@ -142,6 +145,10 @@ impl Layers {
         let mut found = Vec::new();
         if !self.confined || self.namespaces.mount {
             return found;
+        }
+        if !self.namespaces.pid {
+            let why = "only a pid namespace hides them and takes them along".to_owned();
+            found.push((Layer::PidNamespace, PROCESSES_LOST, why));
         }
         let why = "only a mount namespace hides it".to_owned();
         found.push((

@@ -4,19 +4,52 @@
 //! from starting, patching or killing. RLIMIT_AS and RLIMIT_DATA are never set: sanitizers, the JVM and Go reserve far
 //! more address space than they use. Pure.
 
-use dunlin_sandbox_profiles::Limits;
-use nix::libc;
+use std::collections::BTreeMap;
+
+use dunlin_sandbox_profiles::{Bytes, Limits};
+use nix::{
+    libc,
+    sys::resource::{Resource, getrlimit},
+};
 
 use crate::launch::plan::Rlimit;
+
+/// The hard limits that the daemon itself has, by number: an ordinary user can only go lower.
+pub type Ceilings = BTreeMap<u32, u64>;
+
+/// Asks for the ceilings.
+pub fn ceilings() -> Ceilings {
+    let all =
+        [Resource::RLIMIT_NOFILE, Resource::RLIMIT_FSIZE, Resource::RLIMIT_MEMLOCK, Resource::RLIMIT_NPROC];
+    let asked = all.into_iter().filter_map(|resource| Some((resource as u32, getrlimit(resource).ok()?.1)));
+    asked.collect()
+}
 
 /// Processes that init and reapers may have beyond the commands' limit.
 pub const RESERVE: u64 = 32;
 
+/// The profile's limits as far as the ceilings allow.
+pub fn within(limits: &Limits, ceilings: &Ceilings) -> Limits {
+    let mut limits = *limits;
+    let lower = |value: u64, resource| value.min(ceilings.get(&resource).copied().unwrap_or(u64::MAX));
+    let processes =
+        |value: u64| lower(value.saturating_add(RESERVE), libc::RLIMIT_NPROC).saturating_sub(RESERVE).max(1);
+    limits.processes.value = limits.processes.value.map(processes);
+    limits.open_files.value = limits.open_files.value.map(|value| lower(value, libc::RLIMIT_NOFILE));
+    limits.file_size.value = limits.file_size.value.map(|size| Bytes(lower(size.0, libc::RLIMIT_FSIZE)));
+    limits
+}
+
 /// Limits of init, inherited by everything.
-pub fn of_init(limits: &Limits) -> Vec<Rlimit> {
+pub fn of_init(limits: &Limits, ceilings: &Ceilings) -> Vec<Rlimit> {
     let mut all = common(limits);
     if let Some(processes) = limits.processes.value {
         all.push(both(libc::RLIMIT_NPROC, processes.saturating_add(RESERVE)));
+    }
+    for limit in &mut all {
+        let ceiling = ceilings.get(&limit.resource).copied().unwrap_or(u64::MAX);
+        limit.soft = limit.soft.min(ceiling);
+        limit.hard = limit.hard.min(ceiling);
     }
     all
 }
@@ -50,7 +83,7 @@ fn both(resource: libc::__rlimit_resource_t, value: u64) -> Rlimit {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_sandbox_profiles::{Bytes, Limit};
+    use dunlin_sandbox_profiles::Limit;
 
     use super::*;
 
@@ -73,14 +106,24 @@ mod tests {
     #[test]
     fn init_has_a_reserve_over_its_commands() {
         let limits = limits(Some(100));
-        assert_eq!(value(&of_init(&limits), libc::RLIMIT_NPROC), Some(100 + RESERVE));
+        assert_eq!(value(&of_init(&limits, &Ceilings::new()), libc::RLIMIT_NPROC), Some(100 + RESERVE));
         assert_eq!(value(&of_command(&limits), libc::RLIMIT_NPROC), Some(100));
-        assert_eq!(value(&of_init(&limits), libc::RLIMIT_FSIZE), Some(1 << 30));
+        assert_eq!(value(&of_init(&limits, &Ceilings::new()), libc::RLIMIT_FSIZE), Some(1 << 30));
+    }
+
+    #[test]
+    fn no_limit_is_above_the_daemons_own() {
+        let ceilings = Ceilings::from([(libc::RLIMIT_NOFILE, 512), (libc::RLIMIT_NPROC, 100)]);
+        let limits = within(&limits(Some(4096)), &ceilings);
+        assert_eq!(value(&of_init(&limits, &ceilings), libc::RLIMIT_NOFILE), Some(512));
+        assert_eq!(value(&of_init(&limits, &ceilings), libc::RLIMIT_NPROC), Some(100));
+        assert_eq!(value(&of_command(&limits), libc::RLIMIT_NPROC), Some(100 - RESERVE));
+        assert!(super::ceilings().contains_key(&libc::RLIMIT_NOFILE));
     }
 
     #[test]
     fn unlimited_sets_nothing_and_address_space_is_never_limited() {
-        let all = of_init(&limits(None));
+        let all = of_init(&limits(None), &Ceilings::new());
         assert_eq!(value(&all, libc::RLIMIT_NPROC), None);
         assert_eq!(value(&all, libc::RLIMIT_AS), None);
         assert_eq!(value(&all, libc::RLIMIT_DATA), None);

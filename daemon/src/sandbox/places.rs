@@ -32,18 +32,19 @@ impl Places {
         if policy.isolation == Isolation::None {
             return Self { home, ..Self::default() };
         }
-        if !policy.layers.namespaces.mount {
-            return Self {
-                home,
-                home_is_private: false,
-                temporary: Some(stand_in.join("tmp")),
-                runtime: Some(stand_in.join("run")),
-                git_config: Some(stand_in.join("gitconfig")),
-            };
-        }
         let home_is_private = policy.profile.fs.home == Home::Private
             && !home.starts_with(&policy.workspace)
             && is_apart(&home);
+        if !policy.layers.namespaces.mount {
+            let runtime = stand_in.join("run");
+            return Self {
+                home: if home_is_private { stand_in.join("home") } else { home },
+                home_is_private,
+                temporary: Some(stand_in.join("tmp")),
+                git_config: Some(runtime.join("gitconfig")),
+                runtime: Some(runtime),
+            };
+        }
         let shared_tmp = policy.workspace == Path::new("/tmp") && policy.workspace_access == Access::Read;
         let runtime = PathBuf::from(format!("/run/user/{uid}"));
         let config = if home_is_private { home.join(".gitconfig") } else { runtime.join("gitconfig") };

@@ -39,26 +39,26 @@ pub fn launch_plan(
     grants: &Grants,
     view: &FsView,
     places: &Places,
+    binds: &Binds,
     machine: &Machine,
 ) -> LaunchPlan {
     if policy.isolation == Isolation::None {
         return LaunchPlan::default();
     }
     let namespaces = policy.layers.namespaces;
-    let (steps, binds) = root::steps(policy, grants, view, places, &machine.daemon_directories);
     LaunchPlan {
         cgroups: Vec::new(),
         namespaces,
         identity: namespaces.user.then(|| identity(policy, machine)),
-        rlimits: limits::of_init(&policy.profile.limits),
+        rlimits: limits::of_init(&policy.profile.limits, &machine.ceilings),
         hostname: machine.hostname.clone(),
         loopback: namespaces.net,
         listeners: Vec::new(),
-        root: namespaces.mount.then_some(steps),
+        root: namespaces.mount.then(|| root::steps(policy, grants, view, places, binds)),
         drop_capabilities: true,
         no_new_privileges: true,
         undumpable: true,
-        landlock: policy.layers.landlock_abi.map(|abi| landlock(abi, policy, view, places, &binds)),
+        landlock: policy.layers.landlock_abi.map(|abi| landlock(abi, policy, view, places, binds)),
         seccomp: None,
     }
 }
@@ -114,9 +114,9 @@ fn rules_outside(view: &FsView, places: &Places, binds: &Binds) -> Vec<LandlockR
         let access = if *shown == Shown::Write { LandlockAccess::Write } else { LandlockAccess::Read };
         rules.push(rule(path, access));
     }
-    let own = places.temporary.iter().chain(&places.runtime);
+    let home = Some(&places.home).filter(|_| places.home_is_private);
+    let own = home.into_iter().chain(&places.temporary).chain(&places.runtime);
     rules.extend(own.map(|path| rule(path, LandlockAccess::Write)));
-    rules.extend(places.git_config.iter().map(|path| rule(path, LandlockAccess::Read)));
     rules
 }
 

@@ -14,7 +14,9 @@ const HOST: &[&str] =
 
 fn plan(policy: &Policy, machine: &Machine) -> LaunchPlan {
     let places = Places::of(policy, machine.uid, Path::new("/tmp/stand-in"));
-    launch_plan(policy, &Grants::of(policy), &view(HOST, &[]), &places, machine)
+    let (grants, view) = (Grants::of(policy), view(HOST, &[]));
+    let binds = Binds::of(policy, &grants, &view, &places, &machine.daemon_directories);
+    launch_plan(policy, &grants, &view, &places, &binds, machine)
 }
 
 fn fallback(machine: &Machine) -> LaunchPlan {
@@ -65,6 +67,7 @@ fn without_namespaces_the_grants_are_landlock_rules_on_the_host() {
         ("/home/ada/src/app", Some(LandlockAccess::Write)),
         ("/tmp", None),
         ("/tmp/stand-in/tmp", Some(LandlockAccess::Write)),
+        ("/tmp/stand-in/home", Some(LandlockAccess::Write)),
         ("/dev/tty", Some(LandlockAccess::Device)),
         ("/dev/ptmx", None),
     ] {

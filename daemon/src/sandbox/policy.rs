@@ -8,14 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dunlin_sandbox_profiles::{Access, Isolation, Profile};
+use dunlin_sandbox_profiles::{Access, Isolation, NetMode, Profile};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
     Machine, SandboxError, grants,
     layers::{self, Layers},
-    remedy,
+    limits, remedy,
 };
 use crate::launch::plan::Layer;
 
@@ -135,10 +135,16 @@ pub fn resolve(want: &Want, machine: &Machine) -> Result<Policy, SandboxError> {
         notes: Vec::new(),
     };
     if isolation != Isolation::None {
+        policy.profile.limits = limits::within(&want.profile.limits, &machine.ceilings);
         check_workspace(want, machine)?;
         if let Some(hint) = too_wide(&want.workspace, &want.caller.home) {
             policy.workspace_access = Access::Read;
             policy.notes.push(hint);
+        }
+        if policy.profile.net.mode == NetMode::Proxy {
+            let note =
+                "no network: the hosts of the profile need the proxy, which this version does not have";
+            policy.notes.push(note.to_owned());
         }
         policy.meet_limits(machine)?;
     }

@@ -5,7 +5,10 @@
 
 use std::{fs, path::PathBuf};
 
-use super::cgroup::CgroupPlace;
+use super::{
+    cgroup::CgroupPlace,
+    limits::{self, Ceilings},
+};
 use crate::sys;
 
 /// What this machine is and has.
@@ -25,6 +28,8 @@ pub struct Machine {
     pub user_namespaces: UserNamespaces,
     /// The host's name, kept inside: programs look their own name up.
     pub hostname: String,
+    /// The daemon's own hard limits.
+    pub ceilings: Ceilings,
     /// Where cgroups can be made.
     pub cgroup: CgroupPlace,
     /// Overlays can be mounted in a user namespace (Linux 5.11).
@@ -63,6 +68,7 @@ impl Machine {
                 apparmor_restricted: setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1",
             },
             hostname: setting("/proc/sys/kernel/hostname"),
+            ceilings: limits::ceilings(),
             cgroup: CgroupPlace::probe(),
             overlay: version(&release) >= (5, 11) && has_overlay(),
             container: container(),

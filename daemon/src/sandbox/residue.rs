@@ -4,39 +4,75 @@
 //! killed one left. Removes only what was made: empty groups, unchanged placeholders, a private directory.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, symlink},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use dunlin_sandbox_profiles::Git;
 use serde::{Deserialize, Serialize};
 
-use super::{Machine, SandboxError, SandboxKey, places::Places, view::unreadable};
+use super::{Machine, SandboxError, SandboxKey, base, git::Repositories, places::Places, view::unreadable};
 
 /// What to remove when the sandbox's init is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Residue {
     /// Cgroup directories.
     pub cgroups: Vec<PathBuf>,
-    /// Placeholders in git directories that this sandbox was the first to need.
+    /// Placeholders of ours in git directories that this sandbox needs, as others may.
     pub placeholders: Vec<PathBuf>,
     /// The directory that stands in for private ones where there is no mount namespace.
     pub stand_in: Option<PathBuf>,
 }
 
 impl Residue {
+    /// Makes the placeholders that are missing, and shares those that another sandbox of this worker needs.
+    pub fn hold_placeholders(&mut self, repositories: &Repositories, git: &Git) -> Result<(), SandboxError> {
+        let mut held = held();
+        for (path, placeholder) in repositories.placeholders(git) {
+            if placeholder.place(path)? || held.contains_key(path) {
+                *held.entry(path.clone()).or_default() += 1;
+                self.placeholders.push(path.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that a sandbox of an earlier worker lives and needs these. To be called for all before any is removed.
+    pub fn adopt(&self) {
+        let mut held = held();
+        self.placeholders.iter().for_each(|path| *held.entry(path.clone()).or_default() += 1);
+    }
+
     /// Removes it all. What is in use or was written to since stays.
     pub fn remove(&self) {
         for directory in &self.cgroups {
             let _ = fs::remove_dir(directory);
         }
+        let mut held = held();
         for path in &self.placeholders {
-            let _ = remove_placeholder(path);
+            let users = held.remove(path).unwrap_or(1);
+            if users > 1 {
+                held.insert(path.clone(), users - 1);
+            } else {
+                let _ = remove_placeholder(path);
+            }
         }
+        drop(held);
         if let Some(directory) = &self.stand_in {
             let _ = fs::remove_dir_all(directory);
         }
     }
+}
+
+/// How many live sandboxes need a placeholder. Removing a name takes the mounts on it away in every namespace, so
+/// the last user removes it.
+static HELD: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
+
+fn held() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where the stand-in of a sandbox lies.
@@ -44,8 +80,15 @@ pub fn stand_in(machine: &Machine, key: &SandboxKey) -> PathBuf {
     PathBuf::from(format!("/tmp/dunlin-{}-{}-{}", machine.uid, machine.keeper, key.as_str()))
 }
 
-/// Makes the stand-in with what `places` names in it. One that is there already is somebody's trick, or a crash's left.
-pub fn make_stand_in(directory: &Path, places: &Places, git_config: &str) -> Result<(), SandboxError> {
+/// Makes the stand-in with what `places` names in it. A private HOME leads, by links, to what of the caller's HOME is
+/// granted. A stand-in that is there already is somebody's trick, or a crash's left.
+pub fn make_stand_in(
+    directory: &Path,
+    places: &Places,
+    git_config: &str,
+    home: &Path,
+    granted: &[&Path],
+) -> Result<(), SandboxError> {
     let make = || -> io::Result<()> {
         let mut private = fs::DirBuilder::new();
         private.mode(0o700);
@@ -53,9 +96,24 @@ pub fn make_stand_in(directory: &Path, places: &Places, git_config: &str) -> Res
         for inner in places.temporary.iter().chain(&places.runtime) {
             private.create(inner)?;
         }
-        places.git_config.iter().try_for_each(|path| fs::write(path, git_config))
+        places.git_config.iter().try_for_each(|path| fs::write(path, git_config))?;
+        if !places.home_is_private {
+            return Ok(());
+        }
+        private.create(&places.home)?;
+        private.recursive(true);
+        for path in granted {
+            let link = places.home.join(path.strip_prefix(home).unwrap_or(path));
+            link.parent().map_or(Ok(()), |parent| private.create(parent))?;
+            symlink(path, link)?;
+        }
+        base::login_files(&places.home).try_for_each(|(path, text)| write_missing(&path, text))
     };
     make().map_err(unreadable(directory))
+}
+
+fn write_missing(path: &Path, text: &str) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok() { Ok(()) } else { fs::write(path, text) }
 }
 
 fn remove_placeholder(path: &Path) -> io::Result<()> {
@@ -69,7 +127,10 @@ fn remove_placeholder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_sandbox_profiles::Guard;
+
     use super::*;
+    use crate::sandbox::git::{Guarded, Key, Placeholder};
 
     #[test]
     fn placeholders_go_and_what_somebody_wrote_stays() {
@@ -82,5 +143,37 @@ mod tests {
         Residue { placeholders, ..Residue::default() }.remove();
         assert!(!path("hooks").exists() && !path("commondir").exists());
         assert_eq!(fs::read_to_string(path("config.worktree")).unwrap(), "[core]\n");
+    }
+
+    #[test]
+    fn a_placeholder_goes_with_the_last_sandbox_that_needs_it() {
+        let git = tempfile::tempdir().unwrap();
+        let path = git.path().join("commondir");
+        let guard = Guarded { path: path.clone(), key: Key::Config, placeholder: Placeholder::File(".\n") };
+        let repositories = Repositories { guards: vec![guard], ..Repositories::default() };
+        let protect = Git { hooks: Guard::Protect, config: Guard::Protect };
+        let mut residues = [Residue::default(), Residue::default()];
+        for residue in &mut residues {
+            residue.hold_placeholders(&repositories, &protect).unwrap();
+        }
+        residues[0].remove();
+        assert!(path.exists());
+        residues[1].remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_was_there_before_any_sandbox_is_never_removed() {
+        let git = tempfile::tempdir().unwrap();
+        let path = git.path().join("hooks");
+        fs::create_dir(&path).unwrap();
+        let guard = Guarded { path: path.clone(), key: Key::Hooks, placeholder: Placeholder::Directory };
+        let repositories = Repositories { guards: vec![guard], ..Repositories::default() };
+        let mut residue = Residue::default();
+        residue
+            .hold_placeholders(&repositories, &Git { hooks: Guard::Protect, config: Guard::Protect })
+            .unwrap();
+        residue.remove();
+        assert!(path.exists());
     }
 }

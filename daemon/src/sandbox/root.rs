@@ -34,10 +34,12 @@ pub struct Binds {
     links: BTreeMap<PathBuf, PathBuf>,
     /// Where the base puts something of its own.
     base: BTreeSet<PathBuf>,
+    /// What must not be seen, whether or not it exists.
+    hidden: BTreeSet<PathBuf>,
 }
 
 /// Everything hidden: as named and with links followed.
-pub fn hidden(policy: &Policy, grants: &Grants, view: &FsView, daemon: &[PathBuf]) -> BTreeSet<PathBuf> {
+fn hidden(policy: &Policy, grants: &Grants, view: &FsView, daemon: &[PathBuf]) -> BTreeSet<PathBuf> {
     let named = grants.hide.iter().chain(daemon);
     let real = named.clone().filter_map(|path| view.trace(path)).map(|trace| &trace.real);
     let all = named.chain(real).filter(|path| !policy.workspace.starts_with(path));
@@ -46,16 +48,11 @@ pub fn hidden(policy: &Policy, grants: &Grants, view: &FsView, daemon: &[PathBuf
 
 impl Binds {
     /// What the policy shows.
-    pub fn of(
-        policy: &Policy,
-        grants: &Grants,
-        view: &FsView,
-        places: &Places,
-        hidden: &BTreeSet<PathBuf>,
-    ) -> Self {
+    pub fn of(policy: &Policy, grants: &Grants, view: &FsView, places: &Places, daemon: &[PathBuf]) -> Self {
+        let hidden = hidden(policy, grants, view, daemon);
         let own = ["/tmp", "/var/tmp", "/run", "/dev", "/proc"].iter().map(PathBuf::from);
         let base = own.chain(places.home_is_private.then(|| places.home.clone())).collect();
-        let mut binds = Self { base, ..Self::default() };
+        let mut binds = Self { base, hidden, ..Self::default() };
         let lists =
             [(&grants.read, Shown::Read), (&grants.overlay, Shown::Overlay), (&grants.write, Shown::Write)];
         for (paths, shown) in lists {
@@ -71,7 +68,10 @@ impl Binds {
         if !places.home_is_private && policy.profile.fs.home == profiles::Home::HostRead {
             binds.raise(&places.home, Shown::Read);
         }
-        binds.shown.retain(|path, _| !hidden.iter().any(|hidden| path.starts_with(hidden)));
+        let Self { shown, links, hidden, .. } = &mut binds;
+        let seen = |path: &PathBuf| !hidden.iter().any(|hidden| path.starts_with(hidden));
+        shown.retain(|path, _| seen(path));
+        links.retain(|path, _| seen(path));
         binds.raise(&policy.workspace, own);
         binds.shown.remove(Path::new("/"));
         binds.drop_redundant();
@@ -89,6 +89,15 @@ impl Binds {
             }
         }
         None
+    }
+
+    /// What is shown below a directory, and links in it, without what lies below another of them.
+    pub fn below(&self, directory: &Path) -> Vec<&Path> {
+        let all = self.shown.keys().chain(self.links.keys()).map(PathBuf::as_path);
+        let all: BTreeSet<&Path> =
+            all.filter(|path| path.starts_with(directory) && *path != directory).collect();
+        let outermost = |path: &&Path| !path.ancestors().skip(1).any(|above| all.contains(above));
+        all.iter().copied().filter(outermost).collect()
     }
 
     fn add(&mut self, path: &Path, shown: Shown, view: &FsView) {
@@ -120,10 +129,8 @@ pub fn steps(
     grants: &Grants,
     view: &FsView,
     places: &Places,
-    daemon: &[PathBuf],
-) -> (Vec<MountStep>, Binds) {
-    let hidden = hidden(policy, grants, view, daemon);
-    let binds = Binds::of(policy, grants, view, places, &hidden);
+    binds: &Binds,
+) -> Vec<MountStep> {
     let mut steps = base::steps(policy, view, places);
     for (path, shown) in &binds.shown {
         steps.push(bind(path, *shown, view));
@@ -135,17 +142,17 @@ pub fn steps(
     for (target, to) in &binds.links {
         let taken =
             binds.base.contains(target) || target.starts_with("/proc") || binds.covering(target).is_some();
-        if !taken && !hidden.iter().any(|hidden| target.starts_with(hidden)) {
+        if !taken {
             steps.push(MountStep::Symlink { target: target.clone(), to: to.clone() });
         }
     }
-    steps.extend(pins(policy, grants, view, &binds));
-    steps.extend(masks(view, &hidden, &binds));
+    steps.extend(pins(policy, grants, view, binds));
+    steps.extend(masks(view, binds));
     sort(&mut steps);
     for target in ["/dev", "/"] {
         steps.push(MountStep::ReadOnly { target: PathBuf::from(target) });
     }
-    (steps, binds)
+    steps
 }
 
 fn bind(path: &Path, shown: Shown, view: &FsView) -> MountStep {
@@ -181,7 +188,8 @@ fn pins(policy: &Policy, grants: &Grants, view: &FsView, binds: &Binds) -> Vec<M
 }
 
 /// What exists in a shown tree and must not be seen or reached.
-fn masks(view: &FsView, hidden: &BTreeSet<PathBuf>, binds: &Binds) -> Vec<MountStep> {
+fn masks(view: &FsView, binds: &Binds) -> Vec<MountStep> {
+    let hidden = &binds.hidden;
     let there = |path: &&PathBuf| {
         let trace = view.trace(path);
         trace.is_some_and(|trace| trace.real == **path) || view.sockets.contains(*path)

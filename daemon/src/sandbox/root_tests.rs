@@ -26,7 +26,9 @@ const HOST: &[&str] = &[
 fn plan(want: &Want, view: &FsView) -> Vec<MountStep> {
     let policy = policy(want);
     let places = Places::of(&policy, 1000, Path::new("/tmp/x"));
-    steps(&policy, &Grants::of(&policy), view, &places, &machine().daemon_directories).0
+    let grants = Grants::of(&policy);
+    let binds = Binds::of(&policy, &grants, view, &places, &machine().daemon_directories);
+    steps(&policy, &grants, view, &places, &binds)
 }
 
 /// The steps at one target, in words.
@@ -235,4 +237,17 @@ fn hiding_wins_over_every_grant() {
         &plan(&want_with("workspace-write", &widening), &view(&host, &[])),
         &[("/data", &["bind Read"]), ("/data/secret", &["mask"]), ("/home/ada/.rustup", &[])],
     );
+}
+
+#[test]
+fn what_is_shown_below_a_directory_is_told_without_what_another_covers() {
+    let policy = policy(&want("workspace-write"));
+    let places = Places::of(&policy, 1000, Path::new("/tmp/x"));
+    let mut host = HOST.to_vec();
+    host.push("/home/ada/.rustup/toolchains/");
+    let view = view(&host, &[("/home/ada/.npm", "/data")]);
+    let binds = Binds::of(&policy, &Grants::of(&policy), &view, &places, &[]);
+    let expected = [".cargo/bin", ".cargo/registry", ".npm", ".rustup", "src/app"];
+    let home = Path::new("/home/ada");
+    assert_eq!(binds.below(home), expected.map(|name| home.join(name)));
 }

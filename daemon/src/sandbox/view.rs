@@ -13,7 +13,7 @@ use std::{
 use super::{
     Policy, SandboxError,
     git::Repositories,
-    grants::{Grants, installation},
+    grants::{self, Grants, installation},
     identity, sockets,
 };
 
@@ -106,20 +106,20 @@ impl FsView {
 
     /// PATH entries outside the system directories, and what the links in them resolve to.
     fn follow_search_path(&mut self, policy: &Policy) {
-        let secrets = super::grants::secrets(&policy.caller);
+        let known = grants::known(&policy.caller);
         for entry in policy.caller.path.iter().filter(|entry| entry.is_absolute()) {
             let Some(found) = trace(entry).filter(|found| found.kind == Kind::Directory) else { continue };
-            if is_system(&found.real) {
+            if is_system(&found.real) || is_windows(&found.real) {
                 continue;
             }
             let programs = fs::read_dir(&found.real).into_iter().flatten().flatten().take(PROGRAMS_MAX);
             let links = programs.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
             let links: Vec<PathBuf> = links.map(|entry| entry.path()).collect();
-            self.admit(entry, &installation(&found.real, policy, &secrets), policy);
+            self.admit(entry, &installation(&found.real, policy, &known), policy);
             for link in links {
                 let Some(target) = trace(&link).filter(|target| !is_system(&target.real)) else { continue };
                 let directory = target.real.parent().unwrap_or(&target.real);
-                let whole = installation(directory, policy, &secrets);
+                let whole = installation(directory, policy, &known);
                 let shown = if whole == directory { target.real.clone() } else { whole };
                 self.admit(&link, &shown, policy);
             }
@@ -139,6 +139,8 @@ impl FsView {
 
 /// Where `path` leads, link by link; `None` if it does not exist or cannot be looked at.
 pub fn trace(path: &Path) -> Option<Trace> {
+    // Most of what a profile names exists nowhere: one call says so.
+    fs::metadata(path).ok()?;
     let mut links = Vec::new();
     let mut real = PathBuf::from("/");
     let mut rest: Vec<PathBuf> = components(path);
@@ -186,6 +188,12 @@ fn components(path: &Path) -> Vec<PathBuf> {
 
 fn is_system(path: &Path) -> bool {
     dunlin_sandbox_profiles::SYSTEM_DIRECTORIES.iter().any(|root| path.starts_with(root))
+}
+
+/// Under WSL the drives of Windows are in PATH; programs from there reach the host whatever the sandbox says.
+fn is_windows(path: &Path) -> bool {
+    let drive = path.strip_prefix("/mnt").ok().and_then(|below| below.components().next());
+    drive.is_some_and(|drive| drive.as_os_str().len() == 1)
 }
 
 fn mount_points() -> BTreeSet<PathBuf> {
