@@ -39,7 +39,7 @@ pub async fn attach(context: &Context, wanted: cli::Attach) -> Result<u8, Failur
         left = console.left() => Ok(left),
         signal = signals.next() => Err(signal),
     };
-    console.close().await;
+    console.close(!matches!(left, Ok(Left::Ended(_)))).await;
     match left {
         Ok(Left::Ended(session)) => {
             output::note(format!("{} ended: {}", view::called(&session), view::ending(&session)));

@@ -88,17 +88,18 @@ impl Console {
         }
     }
 
-    /// Leave the terminal as it was found.
-    pub async fn close(self) {
+    /// Leave the terminal as it was found; `midway`, what is told next needs a line of its own.
+    pub async fn close(self, midway: bool) {
         let Console { raw, shared, showing, typing, .. } = self;
-        showing.abort();
-        typing.abort();
-        // Awaited, so that nothing is shown and nothing is read behind our back.
-        let _ = tokio::join!(showing, typing);
-        let (asked, undo) = {
+        end(showing).await;
+        end(typing).await;
+        let (asked, mut undo) = {
             let mut passage = lock(&shared.passage);
             (passage.asked(), passage.leave())
         };
+        if midway {
+            undo.extend(b"\r\n");
+        }
         let refused = lock(&shared.refused).take();
         let _ = shared.sink.send(To::Stdout, undo).await;
         if let Ok(shared) = Arc::try_unwrap(shared).map_err(|_| ()) {
@@ -124,6 +125,14 @@ impl Shared {
     async fn refuse(&self, why: String) -> Result<(), Closed> {
         *lock(&self.refused) = Some(why);
         self.sink.send(To::Stdout, b"\x07".to_vec()).await
+    }
+}
+
+/// Awaited, so that nothing is shown and nothing is read behind our back. One that ended may have been asked already.
+async fn end(task: JoinHandle<Left>) {
+    if !task.is_finished() {
+        task.abort();
+        let _ = task.await;
     }
 }
 

@@ -24,7 +24,7 @@ impl Running {
         };
         let mut console = Console::open(&self.link, options)?;
         let left = self.stay(&mut console, &mut signals).await;
-        console.close().await;
+        console.close(!matches!(left, Ok(Some(Left::Ended(_))))).await;
         match left? {
             Some(Left::Ended(session)) => self.ended(&session).await,
             Some(Left::Lost(status)) => Err(status.into()),
