@@ -46,6 +46,7 @@ pub const GENERATED: &[Exception] = &[Exception {
 /// What the tree lacks while its crates are being written. It is printed on every run, and an entry goes when its
 /// work is done, until the list is empty and goes too.
 pub struct Awaited {
+    /// A file, or a directory with its `/`.
     pub path: &'static str,
     /// Parts of messages, between spaces.
     pub parts: &'static str,
@@ -76,9 +77,24 @@ pub const AWAITED: &[Awaited] = &[
         until: "the harness and its suites are written",
     },
     Awaited {
-        path: "client/src/agent/driver/tests.rs",
-        parts: "`dunlin_proto`",
-        until: "the tools' host hands out a type of its own for weakenings",
+        path: "daemon/src/profiles.rs",
+        parts: "`session::SessionError`",
+        until: "profiles has an error of its own (session imports profiles, so this is a circle)",
+    },
+    Awaited {
+        path: "daemon/src/rpc/",
+        parts: "`keeper::control `keeper::log_ring `sys::peer",
+        until: "rpc speaks to session instead of in the keeper's frames, or the table says why it does",
+    },
+    Awaited {
+        path: "daemon/src/session/",
+        parts: "`keeper::log_ring `launch::control `launch::plan `sys::memfd `dunlin_sandbox_profiles`",
+        until: "output, sandbox and link hand these out, or the table says why session reaches for them",
+    },
+    Awaited {
+        path: "daemon/src/keeper/",
+        parts: "`launch::plan",
+        until: "launch::control hands the layer's name out, or the table says why keeper knows plans",
     },
 ];
 
@@ -86,7 +102,9 @@ pub const AWAITED: &[Awaited] = &[
 pub fn but_awaited(findings: Vec<Finding>, rule: &str) -> Vec<Finding> {
     let awaits = |awaited: &Awaited, finding: &Finding| {
         let named = |part: &str| finding.message.contains(part);
-        finding.path == awaited.path && awaited.parts.split_whitespace().any(named)
+        let there = finding.path == awaited.path
+            || awaited.path.ends_with('/') && finding.path.starts_with(awaited.path);
+        there && awaited.parts.split_whitespace().any(named)
     };
     let (waiting, rest): (Vec<_>, Vec<_>) =
         findings.into_iter().partition(|finding| AWAITED.iter().any(|awaited| awaits(awaited, finding)));
