@@ -15,6 +15,8 @@ use tokio::sync::{oneshot, watch};
 /// A request that arrived.
 #[derive(Debug, Clone)]
 pub struct Recorded {
+    /// The client's end of the connection.
+    pub peer: SocketAddr,
     pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
@@ -230,6 +232,7 @@ impl ModelServer {
         let handler = move |asked: Asked| {
             let request = Recorded {
                 body: serde_json::from_slice(&asked.body).unwrap_or_default(),
+                peer: asked.peer,
                 method: asked.method,
                 path: asked.path,
                 headers: asked.headers,

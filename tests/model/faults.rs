@@ -1,12 +1,14 @@
 //! Connections that fail: borne, told, and tried again from the start.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use dunlin_client::model::calls;
+use dunlin_client::model::{Client, calls};
 use dunlin_harness::model_server::{Answer, ModelServer, function_call, message};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
-use crate::asking::{ask, ask_as, request};
+use crate::asking::{ask_as, request};
 
 fn good() -> Answer {
     Answer::items([message("hello"), function_call("a", "sessions", &json!({}))])
@@ -87,10 +89,17 @@ async fn a_tool_call_of_a_cut_stream_is_never_returned() {
 
 #[tokio::test]
 async fn the_connection_is_kept_for_the_next_request() {
-    let server = ModelServer::scripted([good(), good()]);
-    for _ in 0..2 {
-        assert_eq!(ask(&server).await.shown(), "hello");
+    const REQUESTS: usize = 10;
+    let server = ModelServer::scripted((0..REQUESTS).map(|_| good()));
+    let client = Client::new(&server.provider()).expect("a client");
+    for _ in 0..REQUESTS {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        drop(receiver);
+        let outcome = client.respond(&request(), sender, CancellationToken::new()).await;
+        assert_eq!(outcome.expect("a response").text(), "hello");
     }
+    let connections: HashSet<_> = server.requests().iter().map(|request| request.peer).collect();
+    assert!(connections.len() < REQUESTS, "each request made a connection of its own");
 }
 
 #[test]

@@ -177,7 +177,9 @@ async fn follow(mut answer: Answer, events: &mpsc::Sender<Event>) -> Result<Resp
         }
     }
     let response = fold.finish().map_err(|broken| error_of(broken, &answer))?;
-    Ok(answer.label(response))
+    let response = answer.label(response);
+    answer.drain();
+    Ok(response)
 }
 
 fn error_of(broken: Broken, answer: &Answer) -> ModelError {

@@ -20,6 +20,8 @@ use tokio::task::{JoinHandle, JoinSet};
 /// A request as it came in.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    /// The client's end of the connection.
+    pub peer: SocketAddr,
     pub method: String,
     pub path: String,
     /// Names in lower case.
@@ -94,8 +96,8 @@ where
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve(stream, handler.clone()));
+                Ok((stream, peer)) => {
+                    connections.spawn(serve(stream, peer, handler.clone()));
                 }
                 // The peer left already, or no descriptor is free for now.
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
@@ -105,16 +107,16 @@ where
     }
 }
 
-async fn serve<H, F>(stream: TcpStream, handler: H)
+async fn serve<H, F>(stream: TcpStream, peer: SocketAddr, handler: H)
 where
     H: Fn(Asked) -> F,
     F: Future<Output = Option<Reply>>,
 {
     let Ok(descriptor) = stream.as_fd().try_clone_to_owned() else { return };
     let _ = stream.set_nodelay(true);
-    let (handler, descriptor) = (&handler, &descriptor);
+    let (handler, descriptor, peer) = (&handler, &descriptor, &peer);
     let service = service_fn(async move |request: hyper::Request<Incoming>| {
-        let reply = handler(read(request).await?).await.ok_or_else(hang_up)?;
+        let reply = handler(read(request, *peer).await?).await.ok_or_else(hang_up)?;
         answer(reply, descriptor)
     });
     // An error is a peer that left, or an answer that was to be broken off: nothing to tell anybody.
@@ -125,12 +127,12 @@ fn hang_up() -> io::Error {
     io::Error::from(io::ErrorKind::ConnectionAborted)
 }
 
-async fn read(request: hyper::Request<Incoming>) -> io::Result<Asked> {
+async fn read(request: hyper::Request<Incoming>, peer: SocketAddr) -> io::Result<Asked> {
     let (head, body) = request.into_parts();
     let text = |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    Ok(Asked { method: head.method.to_string(), path: head.uri.path().to_owned(), headers, body })
+    Ok(Asked { peer, method: head.method.to_string(), path: head.uri.path().to_owned(), headers, body })
 }
 
 fn answer(reply: Reply, descriptor: &OwnedFd) -> io::Result<hyper::Response<Pieces>> {

@@ -18,6 +18,8 @@ use crate::config::Provider;
 
 /// An answer, streamed or not, may not grow over this: a server that never ends must not fill the memory.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// A server that keeps a finished stream open costs its connection.
+const LONGEST_DRAIN: Duration = Duration::from_secs(1);
 /// How much of an error's body is read, and how much of it is shown.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 const MAX_SHOWN_CHARS: usize = 2000;
@@ -141,6 +143,13 @@ impl Answer {
             return Err(self.not_responses(format!("its answer is over {} MiB", MAX_ANSWER_BYTES >> 20)));
         }
         Ok(piece)
+    }
+
+    /// Reads what little follows the last event, beside the caller's work: only then the connection serves again.
+    pub(super) fn drain(mut self) {
+        tokio::spawn(within(Some(LONGEST_DRAIN), async move {
+            while let Ok(Some(_)) = self.next_piece().await {}
+        }));
     }
 
     /// The response that came in one piece.
