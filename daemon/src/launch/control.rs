@@ -98,6 +98,8 @@ pub const KILL: u32 = 22;
 pub const PAYLOAD: u32 = 23;
 /// End the sandbox: kill everything, exit.
 pub const END: u32 = 24;
+/// SIGKILL a payload. `id`: its token; `PAYLOAD_DONE` follows.
+pub const CANCEL: u32 = 25;
 
 // init → keeper, on the control socket
 

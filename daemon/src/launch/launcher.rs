@@ -24,10 +24,29 @@ use crate::sys::{memfd, process};
 /// A plan larger than this is refused.
 const PLAN_MAX_BYTES: u64 = 4 << 20;
 
-/// Runs in the zygote's clone and returns its exit code; every descriptor of the zygote's is closed first.
+/// Runs in the zygote's clone and returns its exit code; every other descriptor of the zygote's is closed first.
 pub fn run(id: u64, plan: OwnedFd, control: OwnedFd, report: Link) -> i32 {
-    match build(id, plan, control, &report) {
-        Ok(()) => 0,
+    let kept = [plan.as_fd(), control.as_fd(), report.as_fd()];
+    let made = process::close_all_but(&kept)
+        .within(Layer::Limits, "closing inherited descriptors")
+        .and_then(|()| read(plan).within(Layer::Plan, "reading the plan"))
+        .and_then(|plan| Ok((prepare(&plan)?, plan)))
+        .and_then(|(mapped, plan)| {
+            // Init speaks only once the launcher is gone, so that BUILT is first on the report socket.
+            let (gate, open) = io::pipe().within(Layer::Init, "making a pipe")?;
+            let init = process::clone_sibling().within(Layer::Init, "making init")?;
+            Ok((init, mapped, plan, gate, open))
+        });
+    match made {
+        Ok((None, mapped, plan, gate, open)) => {
+            drop(open);
+            init::run(id, &plan, mapped, Link::new(control), report, gate)
+        }
+        Ok((Some(init), ..)) => {
+            // If the keeper cannot be told it is dead, and so is init.
+            let _ = report.send(Frame::new(BUILT, id).code(init.as_raw()), &[], &[]);
+            0
+        }
         Err(failure) => {
             failure.report(id, &report);
             1
@@ -35,10 +54,8 @@ pub fn run(id: u64, plan: OwnedFd, control: OwnedFd, report: Link) -> i32 {
     }
 }
 
-fn build(id: u64, plan: OwnedFd, control: OwnedFd, report: &Link) -> Result<(), Failure> {
-    process::close_all_but(&[plan.as_fd(), control.as_fd(), report.as_fd()])
-        .within(Layer::Limits, "closing inherited descriptors")?;
-    let plan = read(plan).within(Layer::Plan, "reading the plan")?;
+/// The steps that are inherited by init. Returns the trees of the plan's id-mapped binds.
+fn prepare(plan: &LaunchPlan) -> Result<Vec<OwnedFd>, Failure> {
     for cgroup in &plan.cgroups {
         fs::write(cgroup.join("cgroup.procs"), "0")
             .within(Layer::Cgroup, format!("joining {}", cgroup.display()))?;
@@ -51,18 +68,7 @@ fn build(id: u64, plan: OwnedFd, control: OwnedFd, report: &Link) -> Result<(), 
     }
     rlimits::inside_user_namespace(&plan.rlimits)?;
     namespaces::enter_rest(&plan.namespaces)?;
-    // Init speaks only once the launcher is gone, so that BUILT is first on the report socket.
-    let (gate, open) = io::pipe().within(Layer::Init, "making a pipe")?;
-    match process::clone_sibling().within(Layer::Init, "making init")? {
-        None => {
-            drop(open);
-            process::exit(init::run(id, &plan, mapped, Link::new(control), report, gate))
-        }
-        Some(pid) => {
-            let frame = Frame::new(BUILT, id).code(pid.as_raw());
-            report.send(frame, &[], &[]).within(Layer::Init, "reporting init")
-        }
-    }
+    Ok(mapped)
 }
 
 fn read(plan: OwnedFd) -> io::Result<LaunchPlan> {

@@ -21,4 +21,6 @@ mod reaper;
 mod rlimits;
 mod root;
 pub mod seccomp;
+mod serve;
+mod session;
 pub mod zygote;

@@ -1,12 +1,9 @@
 //! The keeper's part: a zygote, a sandbox with its init, and what the frames say.
 
 use std::{
-    fs,
+    env, fs,
     io::{self, Read},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::process::CommandExt,
-    },
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     process::{Child, Command},
 };
 
@@ -19,15 +16,14 @@ use dunlin_daemon::{
     sys::memfd,
 };
 use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
     libc,
     sys::wait::{WaitPidFlag, WaitStatus, waitpid},
     unistd::Pid,
 };
 
-/// First argument of the program as a zygote.
+/// First argument of the program as a zygote; the second is the number of its socket.
 pub const ZYGOTE: &str = "--be-the-zygote";
-/// Where the zygote finds its socket.
-pub const ZYGOTE_FD: i32 = 9;
 
 /// A running zygote.
 pub struct Zygote {
@@ -38,18 +34,9 @@ pub struct Zygote {
 impl Zygote {
     pub fn start() -> Self {
         let (link, theirs) = Link::pair().unwrap();
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        let theirs: OwnedFd = theirs.into();
-        let number = std::os::fd::AsRawFd::as_raw_fd(&theirs);
-        command.arg(ZYGOTE);
-        // SAFETY: dup2 is async-signal-safe.
-        unsafe {
-            command.pre_exec(move || match libc::dup2(number, ZYGOTE_FD) {
-                -1 => Err(io::Error::last_os_error()),
-                _ => Ok(()),
-            })
-        };
-        let child = command.spawn().unwrap();
+        fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        let number = theirs.as_fd().as_raw_fd().to_string();
+        let child = Command::new(env::current_exe().unwrap()).arg(ZYGOTE).arg(number).spawn().unwrap();
         Self { child, link: Some(link) }
     }
 
@@ -71,13 +58,13 @@ impl Zygote {
         drop((theirs, reporter));
         let mut init = None;
         loop {
-            let Received { frame, tail, .. } =
+            let Received { frame, tail, fds } =
                 report.receive(true).unwrap().expect("a word from the launcher");
             assert_eq!(frame.id, 7);
             match frame.kind {
                 BUILT => init = Some(Pid::from_raw(frame.code)),
                 READY => {
-                    return Ok(Sandbox { init: init.expect("BUILT before READY"), control });
+                    return Ok(Sandbox { init: init.expect("BUILT before READY"), control, listeners: fds });
                 }
                 LAUNCH_FAILED => {
                     // The end of the socket: launcher and init are gone or going.
@@ -107,6 +94,8 @@ impl Drop for Zygote {
 pub struct Sandbox {
     pub init: Pid,
     pub control: Link,
+    /// Made inside.
+    pub listeners: Vec<OwnedFd>,
 }
 
 impl Sandbox {

@@ -1,6 +1,6 @@
 //! Each layer from inside, with a twin that shows that the probe works without it.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write, net::TcpListener, os::unix::fs::MetadataExt, path::Path};
 
 use dunlin_daemon::launch::{
     control::{EMPTY, END, EXITED, Frame, STARTED},
@@ -13,10 +13,10 @@ use dunlin_daemon::launch::{
 use nix::{
     libc,
     sys::wait::waitpid,
-    unistd::{getegid, geteuid},
+    unistd::{Pid, getegid, geteuid},
 };
 
-use crate::keeper::{Zygote, read_all, shell};
+use crate::keeper::{Zygote, argv, read_all, read_until, shell};
 
 crate::tests![
     namespaces_hide_processes_hosts_and_networks,
@@ -27,6 +27,9 @@ crate::tests![
     landlock_refuses_what_mounts_would_allow,
     seccomp_refuses_what_the_tables_say,
     the_number_of_processes_is_the_sandboxs_own,
+    listeners_made_inside_serve_outside,
+    files_of_a_privileged_daemon_are_the_unprivileged_users,
+    without_namespaces_landlock_and_seccomp_hold,
     every_step_that_fails_names_its_layer_and_leaves_nothing,
 ];
 
@@ -73,10 +76,13 @@ fn root(workspace: &Path) -> Vec<MountStep> {
             .map(|path| bind(path, if path == "/usr" { Access::Read } else { Access::Write })),
     );
     steps.push(bind(workspace.to_str().unwrap(), Access::Write));
+    // The program itself, for its probes.
+    steps.push(bind(std::env::current_exe().unwrap().to_str().unwrap(), Access::Read));
     steps
 }
 
-fn full(workspace: &Path) -> LaunchPlan {
+/// Every layer.
+pub fn full(workspace: &Path) -> LaunchPlan {
     let mut steps = root(workspace);
     steps.push(MountStep::ReadOnly { target: "/".into() });
     let rule = |path: &str, access| LandlockRule { path: path.into(), access };
@@ -109,7 +115,7 @@ fn full(workspace: &Path) -> LaunchPlan {
     }
 }
 
-fn workspace() -> tempfile::TempDir {
+pub fn workspace() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
@@ -320,4 +326,79 @@ fn every_step_that_fails_names_its_layer_and_leaves_nothing() {
     check(Layer::Landlock, |plan| plan.landlock.as_mut().unwrap().rules[0].path = "/none".into());
     check(Layer::Seccomp, |plan| plan.seccomp.as_mut().unwrap().common.truncate(9));
     assert_eq!(before, (mounts(), descriptors()));
+    assert_eq!(waitpid(None::<Pid>, None), Err(nix::Error::ECHILD), "no process is left");
+}
+
+fn listeners_made_inside_serve_outside() {
+    let workspace = workspace();
+    let plan = LaunchPlan { listeners: vec![80, 3128], ..full(workspace.path()) };
+    let zygote = Zygote::start();
+    let mut sandbox = zygote.launch(&plan);
+    let [first, _] = <[_; 2]>::try_from(std::mem::take(&mut sandbox.listeners)).unwrap();
+    let line = "exec 3<>/dev/tcp/127.0.0.1/80; echo hello >&3; cat <&3";
+    let (output, _errors) = sandbox.start(1, &argv(&["bash", "-c", line]));
+    let (mut peer, _) = TcpListener::from(first).accept().unwrap();
+    assert_eq!(read_until(&mut peer, "\n"), "hello\n");
+    peer.write_all(b"back\n").unwrap();
+    drop(peer);
+    assert_eq!(read_all(output), "back\n");
+    sandbox.end();
+}
+
+/// A privileged daemon's workspace, and a sandbox that runs as somebody else.
+fn files_of_a_privileged_daemon_are_the_unprivileged_users() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let workspace = workspace();
+    let path = workspace.path().to_str().unwrap();
+    fs::write(workspace.path().join("owned"), "root's\n").unwrap();
+    let mut plan = full(workspace.path());
+    let (inside_uid, outside_uid) = (1000, 54321);
+    let identity =
+        Identity { inside_uid, inside_gid: 1000, outside_uid, outside_gid: outside_uid, ..identity() };
+    plan.identity = Some(identity);
+    for step in plan.root.as_mut().unwrap() {
+        if let MountStep::Bind { source, id_mapped, .. } = step {
+            *id_mapped = source == workspace.path();
+        }
+    }
+    check_allowed(
+        &plan,
+        &format!("id -u; cd {path}; cat owned; echo new > owned; echo made > made"),
+        "1000\nroot's\n",
+    );
+    let made = fs::metadata(workspace.path().join("made")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (0, 0));
+    assert_eq!(fs::read_to_string(workspace.path().join("owned")).unwrap(), "new\n");
+}
+
+fn without_namespaces_landlock_and_seccomp_hold() {
+    let workspace = workspace();
+    let full = full(workspace.path());
+    let options = seccomp::Options {
+        deny_unix_sockets: true,
+        deny_internet_sockets: true,
+        deny_foreign_processes: true,
+        ..Default::default()
+    };
+    let mut landlock = full.landlock.clone().unwrap();
+    landlock.rules.retain(|rule| rule.path != Path::new("/tmp"));
+    let plan = LaunchPlan {
+        landlock: Some(landlock),
+        seccomp: Some(SeccompPlan { common: seccomp::common(&options), reaper: seccomp::reaper() }),
+        drop_capabilities: true,
+        no_new_privileges: true,
+        undumpable: true,
+        ..LaunchPlan::default()
+    };
+    let path = workspace.path().display();
+    check_allowed(&plan, &format!("echo x > {path}/x && cat {path}/x"), "x");
+    check_refused(&plan, "f=/tmp/.dunlin-probe-$$; echo x > $f && rm $f", "ermission denied");
+    let daemon = std::process::id();
+    check_refused(&plan, &format!("kill -0 {daemon}"), "not permitted");
+    check_refused(&plan, &format!("renice -n 19 -p $$ && renice -n 19 -p {}", "$PPID"), "not permitted");
+    check_refused(&plan, "prlimit --core=0 --pid $PPID", "not permitted");
+    check_refused(&plan, "bash -c ': > /dev/udp/127.0.0.1/9'", "not permitted");
+    check_allowed(&plan, "true | true; echo piped", "piped");
 }

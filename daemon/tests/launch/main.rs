@@ -5,7 +5,10 @@
 #![allow(unsafe_code)]
 
 mod keeper;
+mod kernel;
 mod layers;
+mod payloads;
+mod probe;
 mod sessions;
 
 use std::{
@@ -31,14 +34,18 @@ macro_rules! tests {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == keeper::ZYGOTE) {
-        // SAFETY: the parent passed the zygote's socket as this descriptor (see `keeper`).
-        let control = unsafe { OwnedFd::from_raw_fd(keeper::ZYGOTE_FD) };
-        dunlin_daemon::launch::zygote::main(control).expect("the zygote serves");
-        return ExitCode::SUCCESS;
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [keeper::ZYGOTE, socket] => {
+            // SAFETY: the parent left this descriptor open for the zygote alone (see `keeper`).
+            let control = unsafe { OwnedFd::from_raw_fd(socket.parse().unwrap()) };
+            dunlin_daemon::launch::zygote::main(control).expect("the zygote serves");
+            return ExitCode::SUCCESS;
+        }
+        [probe::PROBE, name] => return probe::run(name),
+        _ => {}
     }
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let chosen = [sessions::TESTS, layers::TESTS]
+    let chosen = [sessions::TESTS, payloads::TESTS, layers::TESTS, kernel::TESTS]
         .concat()
         .into_iter()
         .filter(|(name, _)| filter.is_none_or(|f| name.contains(f)));

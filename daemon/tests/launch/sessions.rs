@@ -1,23 +1,23 @@
 //! Sessions in a sandbox without layers: start, signal, end, payloads, and what dies when.
 
-use std::{fs::File, io::Write, os::fd::AsFd};
+use std::{
+    fs::{self, File},
+    io::Write,
+};
 
-use dunlin_daemon::{
-    launch::{
-        control::{
-            EMPTY, END, EXITED, Frame, LOST, PAYLOAD_DONE, START_FAILED, STARTED, SURVIVORS, StartStep,
-            Target,
-        },
-        plan::{LaunchPlan, SpawnSpec},
-    },
-    sys::memfd,
+use dunlin_daemon::launch::{
+    control::{EMPTY, END, EXITED, Frame, LOST, START_FAILED, STARTED, SURVIVORS, StartStep, Target},
+    plan::{LaunchPlan, SpawnSpec},
 };
 use nix::{
     libc,
     sys::wait::{WaitStatus, waitpid},
 };
 
-use crate::keeper::{Sandbox, Zygote, argv, read_all, read_until, shell};
+use crate::{
+    keeper::{Sandbox, Zygote, argv, read_all, read_until, shell},
+    layers,
+};
 
 crate::tests![
     a_command_runs_and_its_status_and_output_arrive,
@@ -27,7 +27,7 @@ crate::tests![
     signals_reach_the_group_they_are_for,
     kill_takes_two_hundred_processes_whatever_they_do,
     a_reaper_killed_from_inside_loses_its_session_only,
-    a_payload_answers_through_its_memfd,
+    init_keeps_no_descriptor_that_it_does_not_need,
     the_end_of_the_control_socket_ends_everything,
     descriptors_beyond_two_do_not_reach_a_command,
     the_command_starts_with_the_signals_limits_and_mask_it_was_given,
@@ -147,9 +147,12 @@ wait
 "#;
 
 fn kill_takes_two_hundred_processes_whatever_they_do() {
-    with_sandbox(|sandbox| {
+    let workspace = layers::workspace();
+    for plan in [LaunchPlan::default(), layers::full(workspace.path())] {
+        let zygote = Zygote::start();
+        let sandbox = zygote.launch(&plan);
         let (mut output, _errors) = sandbox.start(1, &shell(STUBBORN));
-        let pid = sandbox.expect(STARTED, 1).frame.code;
+        sandbox.expect(STARTED, 1);
         let (neighbour, _) = sandbox.start(2, &shell("read line; echo $line"));
         read_until(&mut output, "ready");
         sandbox.kill(1);
@@ -163,8 +166,17 @@ fn kill_takes_two_hundred_processes_whatever_they_do() {
         }
         // Every writer of the pipe is gone: its end is there to read.
         read_all(output);
-        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
         assert_eq!(read_all(neighbour), "\n", "the neighbour's command went its own way");
+        sandbox.end();
+    }
+}
+
+fn init_keeps_no_descriptor_that_it_does_not_need() {
+    with_sandbox(|sandbox| {
+        run(sandbox, 1, &shell("true"));
+        let open = fs::read_dir(format!("/proc/{}/fd", sandbox.init)).unwrap().count();
+        // 0, 1, 2, the control socket, the signalfd, the list of children.
+        assert_eq!(open, 6);
     });
 }
 
@@ -177,16 +189,6 @@ fn a_reaper_killed_from_inside_loses_its_session_only() {
         sandbox.expect(EMPTY, 1);
         read_all(output);
         assert_eq!(run(sandbox, 2, &shell("echo on")).1, "on\n");
-    });
-}
-
-fn a_payload_answers_through_its_memfd() {
-    with_sandbox(|sandbox| {
-        let result = sandbox.payload(4, 0, b"hello");
-        assert_eq!(sandbox.expect(PAYLOAD_DONE, 4).frame.code, 0);
-        assert_eq!(memfd::read_all(result.as_fd(), 64).unwrap(), b"hello");
-        sandbox.payload(5, 99, b"");
-        assert_eq!(sandbox.expect(PAYLOAD_DONE, 5).frame.code, 125 << 8, "an unknown kind is refused");
     });
 }
 
