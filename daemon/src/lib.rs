@@ -2,11 +2,13 @@
 
 pub mod cli;
 pub mod clock;
+pub mod doctor;
 pub mod ids;
 pub mod keeper;
 pub mod launch;
 pub mod link;
 pub mod output;
+pub mod patch;
 pub mod paths;
 pub mod profiles;
 pub mod rpc;
