@@ -9,6 +9,7 @@ mod config;
 mod console;
 mod control;
 mod daemon;
+mod demo;
 mod doctor;
 mod failure;
 mod follow;
@@ -91,7 +92,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Deny(deny) => approvals::deny(context, deny).await,
         Command::Daemon(command) => daemon::daemon(context, command).await,
         Command::Agent(wanted) => agent::agent(context, wanted).await,
-        Command::Demo(_) => Err(Failure::not_yet("demo")),
+        Command::Demo(demo) => demo::demo(context, demo).await,
         Command::Record(_) => Err(Failure::not_yet("record")),
         Command::Forward(_) => Err(Failure::not_yet("forward")),
         Command::Audit(_) => Err(Failure::not_yet("audit")),

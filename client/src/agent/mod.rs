@@ -6,6 +6,7 @@
 pub mod approval;
 pub mod calls;
 pub mod compact;
+pub mod demo;
 pub mod driver;
 mod editor;
 pub mod failure;

@@ -30,8 +30,13 @@ pub struct Show<W> {
     out: W,
     paint: Paint,
     columns: usize,
-    /// What the model says is shown too; else only what it does.
+    /// What the model says streams by. Else its last word is left to others, and what it says before that is shown.
     with_text: bool,
+    /// Said, and not known to be the last word.
+    said: String,
+    /// Calls that run, and whether another ran beside one of them: then a result needs its command's name.
+    open: usize,
+    crowded: bool,
     streaming: Streaming,
     neutraliser: Neutraliser,
     markdown: Markdown,
@@ -45,6 +50,9 @@ impl<W: Write + Send> Show<W> {
             paint,
             columns: columns.max(20),
             with_text,
+            said: String::new(),
+            open: 0,
+            crowded: false,
             streaming: Streaming::Nothing,
             neutraliser: Neutraliser::default(),
             markdown: Markdown::new(paint),
@@ -133,7 +141,17 @@ impl<W: Write + Send> Show<W> {
         self.line(&line);
     }
 
+    /// The model went on after this, so it was not its last word.
+    fn not_the_last_word(&mut self) {
+        let said = std::mem::take(&mut self.said);
+        self.stream(Streaming::Text, &said);
+        self.end_stream();
+    }
+
     fn running(&mut self, action: &Action) {
+        self.not_the_last_word();
+        self.open += 1;
+        self.crowded |= self.open > 1;
         if let Some(what) = self.describe(action) {
             let line = format!("{} {what}", self.paint.paint(Paint::CYAN, "▸"));
             self.line(&line);
@@ -161,9 +179,14 @@ impl<W: Write + Send> Show<W> {
 
     fn ran(&mut self, action: &Action, outcome: &Outcome) {
         self.end_stream();
+        let crowded = self.crowded;
+        self.open = self.open.saturating_sub(1);
+        self.crowded &= self.open > 0;
         let shown = match &outcome.shown {
-            Shown::Exec(result) => self.exec_result(action, result),
-            Shown::Shell(results) => results.iter().map(|result| self.exec_result(action, result)).collect(),
+            Shown::Exec(result) => self.exec_result(action, result, crowded),
+            Shown::Shell(results) => {
+                results.iter().map(|result| self.exec_result(action, result, crowded)).collect()
+            }
             Shown::Patch(result) => self.patch_result(action, result),
             Shown::Plan(plan) => self.plan(plan),
             Shown::Sessions(result) => self.sessions_result(result),
@@ -176,7 +199,7 @@ impl<W: Write + Send> Show<W> {
         self.write(&shown);
     }
 
-    fn exec_result(&self, action: &Action, result: &ExecResult) -> String {
+    fn exec_result(&self, action: &Action, result: &ExecResult, crowded: bool) -> String {
         let looked = matches!(action, Action::Exec(exec) if exec.session_id.is_some());
         let took = render::seconds(result.duration_seconds);
         let name = if result.name.is_empty() { &result.session_id } else { &result.name };
@@ -194,7 +217,11 @@ impl<W: Write + Send> Show<W> {
             (false, Some(code)) => format!("{} exit {code} · {took}", self.paint.paint(Paint::RED, "✗")),
             (false, None) => format!("{} {name} is lost · {took}", self.paint.paint(Paint::RED, "✗")),
         };
-        let whose = if looked && !result.running { format!(" · {name}") } else { String::new() };
+        let whose = match action {
+            Action::Exec(exec) if crowded => format!(" · {}", exec_line(exec, self.columns / 2)),
+            _ if looked && !result.running => format!(" · {name}"),
+            _ => String::new(),
+        };
         let mut shown = render::tail(self.paint, &result.stdout, TAIL_LINES, self.columns - 4);
         shown.push_str(&render::tail(self.paint, &result.stderr, TAIL_LINES, self.columns - 4));
         shown.push_str(&format!("  {head}{whose}\n"));
@@ -251,6 +278,8 @@ impl<W: Write + Send> Show<W> {
 
     fn ended(&mut self, ended: &Ended, usage: &Usage) {
         self.end_stream();
+        self.said.clear();
+        (self.open, self.crowded) = (0, false);
         if let (true, Ended::Answered { text }) = (self.with_text, ended)
             && text.is_empty()
         {
@@ -271,7 +300,12 @@ impl<W: Write + Send> Watch for Show<W> {
     fn on(&mut self, progress: Progress<'_>) {
         match progress {
             Progress::Model(event) => self.model(event),
-            Progress::Said { .. } => self.end_stream(),
+            Progress::Said { text } => {
+                self.end_stream();
+                if !self.with_text {
+                    text.clone_into(&mut self.said);
+                }
+            }
             Progress::Running { action, .. } => self.running(action),
             Progress::Ran { action, outcome, .. } => self.ran(action, outcome),
             Progress::News(note) => {
@@ -322,7 +356,7 @@ pub fn session_lines(paint: Paint, sessions: &[SessionView], columns: usize) -> 
 
 /// Tokens of a turn in one line; nothing if the server does not count them.
 fn tokens(usage: &Usage) -> Option<String> {
-    let input = render::count(usage.input_tokens?);
+    let input = render::count(usage.input_tokens.filter(|tokens| *tokens > 0)?);
     let cached = match usage.cached_tokens {
         Some(cached) if cached > 0 => format!(" ({} cached)", render::count(cached)),
         _ => String::new(),

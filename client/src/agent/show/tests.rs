@@ -63,6 +63,30 @@ Done.
     assert_eq!(text(&screen), expected);
 }
 
+#[tokio::test]
+async fn results_of_calls_side_by_side_name_their_commands() {
+    let model =
+        ScriptedModel::default().says(vec![exec("a", "ls"), exec("b", "pwd")]).says(vec![exec("c", "id")]);
+    let (_directory, mut driver) = driver(model.says(vec![message("ok")]));
+    let (screen, mut show) = show(false);
+    driver.turn("go", &mut show, &CancellationToken::new()).await.unwrap();
+    let shown = text(&screen);
+    for line in ["✓ exit 0 · 0.0 s · ls\n", "✓ exit 0 · 0.0 s · pwd\n", "✓ exit 0 · 0.0 s\n"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_word_is_left_to_others_where_text_does_not_stream() {
+    let model =
+        ScriptedModel::default().says(vec![message("I look."), exec("a", "ls")]).says(vec![message("Done.")]);
+    let (_directory, mut driver) = driver(model);
+    let screen = Screen::default();
+    let mut show = Show::new(screen.clone(), Paint::new(false), 60, false);
+    driver.turn("go", &mut show, &CancellationToken::new()).await.unwrap();
+    assert_eq!(text(&screen), "\nI look.\n▸ ls\n  │ ls\n  ✓ exit 0 · 0.0 s\n");
+}
+
 #[test]
 fn the_end_of_a_command_says_what_it_came_to() {
     let check = |change: fn(&mut ExecResult), expected: &str| {
@@ -70,7 +94,7 @@ fn the_end_of_a_command_says_what_it_came_to() {
         let mut result =
             ExecResult { session_id: "k3".into(), duration_seconds: 1.24, ..ExecResult::default() };
         change(&mut result);
-        assert_eq!(show.exec_result(&Action::Invalid(String::new()), &result), expected);
+        assert_eq!(show.exec_result(&Action::Invalid(String::new()), &result, false), expected);
     };
     check(|result| result.exit_code = Some(0), "  ✓ exit 0 · 1.2 s\n");
     check(|result| result.exit_code = Some(2), "  ✗ exit 2 · 1.2 s\n");
