@@ -15,7 +15,10 @@ use super::{
     root::{self, Binds, Shown},
     view::FsView,
 };
-use crate::launch::plan::{Identity, LandlockAccess, LandlockPlan, LandlockRule, LaunchPlan};
+use crate::launch::{
+    plan::{Identity, LandlockAccess, LandlockPlan, LandlockRule, LaunchPlan, SeccompPlan},
+    seccomp::{self, Options},
+};
 
 /// The lowest Landlock ABI that knows TCP, and the lowest that knows scopes.
 const LANDLOCK_TCP: u8 = 4;
@@ -59,8 +62,21 @@ pub fn launch_plan(
         no_new_privileges: true,
         undumpable: true,
         landlock: policy.layers.landlock_abi.map(|abi| landlock(abi, policy, view, places, binds)),
-        seccomp: None,
+        seccomp: Some(filters(policy)),
     }
+}
+
+/// What namespaces do not hide from each other, seccomp refuses.
+fn filters(policy: &Policy) -> SeccompPlan {
+    let namespaces = policy.layers.namespaces;
+    let options = Options {
+        nested_namespaces: policy.profile.userns,
+        ptrace: policy.profile.ptrace,
+        deny_unix_sockets: !namespaces.mount,
+        deny_internet_sockets: policy.layers.network_closed && !namespaces.net,
+        deny_foreign_processes: !namespaces.pid,
+    };
+    SeccompPlan { common: seccomp::common(&options), reaper: seccomp::reaper() }
 }
 
 /// Paths whose existence decides about a step, whatever the profile says.

@@ -11,7 +11,12 @@ use std::{
 
 use dunlin_sandbox_profiles as profiles;
 
-use super::{Policy, base, grants::Grants, places::Places, view::FsView};
+use super::{
+    Policy, base,
+    grants::Grants,
+    places::Places,
+    view::{FsView, lies_in},
+};
 use crate::launch::plan::{Access, MountStep};
 
 /// How a host path appears, weakest first.
@@ -69,7 +74,7 @@ impl Binds {
             binds.raise(&places.home, Shown::Read);
         }
         let Self { shown, links, hidden, .. } = &mut binds;
-        let seen = |path: &PathBuf| !hidden.iter().any(|hidden| path.starts_with(hidden));
+        let seen = |path: &PathBuf| !lies_in(path, hidden);
         shown.retain(|path, _| seen(path));
         links.retain(|path, _| seen(path));
         binds.raise(&policy.workspace, own);

@@ -12,18 +12,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::view::is_socket;
+use super::view::{is_socket, lies_in};
 
 /// Directory entries looked at in all writable trees together: about two milliseconds.
 const ENTRIES_MAX: usize = 4096;
 
 /// Sockets below `writable` or `readable`.
-pub fn find(writable: &[PathBuf], readable: &[&PathBuf]) -> BTreeSet<PathBuf> {
+pub fn find(writable: &BTreeSet<PathBuf>, readable: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     let table = fs::read("/proc/net/unix").unwrap_or_default();
-    let granted = |path: &PathBuf| {
-        let mut trees = writable.iter().chain(readable.iter().copied());
-        trees.any(|tree| path.starts_with(tree))
-    };
+    let granted = |path: &PathBuf| lies_in(path, writable) || lies_in(path, readable);
     let mut found: BTreeSet<PathBuf> = bound(&table).filter(granted).filter(|path| is_socket(path)).collect();
     walk(writable, &mut found);
     found
@@ -39,7 +36,7 @@ fn bound(table: &[u8]) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Widest first, so that a deep dependency tree does not use the bound up before the project's own directories.
-fn walk(trees: &[PathBuf], found: &mut BTreeSet<PathBuf>) {
+fn walk(trees: &BTreeSet<PathBuf>, found: &mut BTreeSet<PathBuf>) {
     let mut queue: VecDeque<PathBuf> = trees.iter().cloned().collect();
     let mut left = ENTRIES_MAX;
     while let Some(directory) = queue.pop_front() {
@@ -88,9 +85,10 @@ mod tests {
         fs::write(tree.path().join("file"), "").unwrap();
         let path = tree.path().join("deep/x.sock");
         let _listener = UnixListener::bind(&path).unwrap();
-        let by_walk = find(&[tree.path().to_path_buf()], &[]);
+        let (tree, none) = (BTreeSet::from([tree.path().to_path_buf()]), BTreeSet::new());
+        let by_walk = find(&tree, &none);
         assert_eq!(by_walk, BTreeSet::from([path.clone()]));
-        let by_table = find(&[], &[&tree.path().to_path_buf()]);
+        let by_table = find(&none, &tree);
         assert_eq!(by_table, BTreeSet::from([path]));
     }
 }

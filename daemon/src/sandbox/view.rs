@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    ops::Bound,
     os::unix::fs::FileTypeExt,
     path::{Component, Path, PathBuf},
 };
@@ -76,11 +77,11 @@ impl FsView {
         }
         view.repositories = Repositories::gather(&policy.workspace)?;
         let writable = grants.write.iter().filter_map(|path| view.traces.get(path));
-        let mut trees: Vec<PathBuf> = writable.map(|trace| trace.real.clone()).collect();
-        trees.push(policy.workspace.clone());
+        let mut trees: BTreeSet<PathBuf> = writable.map(|trace| trace.real.clone()).collect();
+        trees.insert(policy.workspace.clone());
         trees.extend(view.repositories.outside(&policy.workspace));
         let readable = view.traces.values().map(|trace| &trace.real).chain(&view.search_path);
-        let readable: Vec<&PathBuf> = readable.filter(|real| !real.starts_with("/proc")).collect();
+        let readable = readable.filter(|real| !real.starts_with("/proc")).cloned().collect();
         view.sockets = sockets::find(&trees, &readable);
         view.git_config = identity::git_config(&policy.caller, &policy.workspace);
         Ok(view)
@@ -93,7 +94,8 @@ impl FsView {
 
     /// Whether something is mounted below `path`.
     pub fn has_mounts_below(&self, path: &Path) -> bool {
-        self.mount_points.iter().any(|point| point.starts_with(path) && point != path)
+        let after = (Bound::Excluded(path), Bound::Unbounded);
+        self.mount_points.range::<Path, _>(after).next().is_some_and(|point| point.starts_with(path))
     }
 
     fn note(&mut self, path: &Path) {
@@ -171,6 +173,11 @@ pub fn trace(path: &Path) -> Option<Trace> {
         _ => Kind::Other,
     };
     Some(Trace { links, real, kind })
+}
+
+/// Whether a path is one of these or lies below one.
+pub fn lies_in(path: &Path, trees: &BTreeSet<PathBuf>) -> bool {
+    path.ancestors().any(|above| trees.contains(above))
 }
 
 /// Whether a path is a unix socket, links not followed.
