@@ -2,4 +2,7 @@
 //! Codex, fuzzing. Each test works in a temporary directory of its own.
 
 mod cases;
+mod confined;
+mod store;
+mod transactions;
 mod workplace;

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use dunlin_daemon::patch::{Bytes, Limits, Request};
+use dunlin_daemon::patch::{Bytes, Limits, Outcome, Request, apply};
 
 const EMPTY_DIR: &str = ".empty-dir";
 
@@ -37,8 +37,26 @@ impl Workplace {
         place
     }
 
+    pub fn with_files(files: &[(&str, &str)]) -> Workplace {
+        let place = Workplace::new();
+        for (path, content) in files {
+            place.write(path, content.as_bytes());
+        }
+        place
+    }
+
     pub fn root(&self) -> &Path {
         self.root.path()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a file is in a directory")).expect("directories");
+        fs::write(path, content).expect("a file");
     }
 
     pub fn tree(&self) -> Tree {
@@ -58,6 +76,10 @@ impl Workplace {
             limits: Limits::default(),
         }
     }
+
+    pub fn apply(&self, text: &str) -> Outcome {
+        apply(&self.request(text.as_bytes()), &mut no_journal)
+    }
 }
 
 /// A journal for tests that need none.
@@ -73,6 +95,11 @@ pub fn without_modes(tree: Tree) -> Tree {
         link => link,
     };
     tree.into_iter().map(|(path, node)| (path, plain(node))).collect()
+}
+
+/// Without directories, which neither git nor Codex agree with us (or each other) about when they are empty.
+pub fn only_files(tree: Tree) -> Tree {
+    tree.into_iter().filter(|(_, node)| !matches!(node, Node::Dir { .. })).collect()
 }
 
 fn read_into(tree: &mut Tree, root: &Path, directory: &Path) {

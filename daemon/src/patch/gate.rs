@@ -15,6 +15,8 @@ pub enum Step {
     RemoveDir,
     MakeDir,
     Install,
+    /// Like `Install`, with what was there kept; where it is unsupported, `Install` follows.
+    Exchange,
     SyncDir,
 }
 

@@ -28,6 +28,7 @@ mod rollback;
 mod search;
 mod stage;
 mod state;
+pub mod store;
 mod syntax;
 mod text;
 mod transaction;
@@ -45,7 +46,7 @@ pub use envelope::operation_to_patch;
 pub use error::Reason;
 pub use fold::Level;
 pub use raw::{Bytes, FilePath};
-pub use recover::{Recovery, recover};
+pub use recover::{Recovery, finished, recover};
 pub use report::{Action, FileReport, Fuzz, Report};
 pub use revert::revert;
 pub use state::{FileState, Permissions, State};
@@ -158,6 +159,7 @@ fn try_apply(
     let mut tree = Tree::new(base, &request.workspace, limits.file_bytes, limits.total_bytes);
     let files = plan::plan(&patch, &mut tree)?;
     let changes = tree.into_changes();
+    let mut report = Report::applied(files, &changes, request.dry_run);
     let terms = Terms {
         workspace: &request.workspace,
         create_missing_dirs: request.create_missing_dirs,
@@ -167,13 +169,13 @@ fn try_apply(
         },
         dir_modes: Vec::new(),
         file_limit: limits.file_bytes,
+        report: &report,
     };
     if request.dry_run {
         layout::layout(&changes, &terms.emptied, terms.create_missing_dirs)?;
-        return Ok(Outcome::DryRun { report: Report::applied(files, &changes, true) });
+        return Ok(Outcome::DryRun { report });
     }
     let committed = transaction::commit(&changes, &terms, journal, gate)?;
-    let mut report = Report::applied(files, &changes, false);
     if let Some(path) = committed.left_over {
         report.add_note(&format!("{} could not be removed; it is not needed any more", path.display()));
     }

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::Outcome;
 use super::raw::FilePath;
 use super::rollback;
 use super::stage;
@@ -34,7 +35,7 @@ pub fn recover(journal: &[u8]) -> Result<Recovery, postcard::Error> {
     }
     for entry in &entries {
         match entry {
-            Entry::Commit(undo) => take_back(undo, &mut recovery),
+            Entry::Commit(undo, _) => take_back(undo, &mut recovery),
             Entry::Staging(_) | Entry::Done => {}
         }
     }
@@ -44,6 +45,19 @@ pub fn recover(journal: &[u8]) -> Result<Recovery, postcard::Error> {
         }
     }
     Ok(recovery)
+}
+
+/// The outcome of a patch that was finished, for a caller that did not hear it; `None` if it has to be
+/// recovered.
+pub fn finished(journal: &[u8]) -> Result<Option<Outcome>, postcard::Error> {
+    let mut entries = Entry::read_all(journal)?;
+    if entries.pop() != Some(Entry::Done) {
+        return Ok(None);
+    }
+    Ok(entries.into_iter().find_map(|entry| match entry {
+        Entry::Commit(undo, report) => Some(Outcome::Applied { report, undo }),
+        Entry::Staging(_) | Entry::Done => None,
+    }))
 }
 
 /// What was made goes first, then what was there comes back: a file may stand where a directory was.

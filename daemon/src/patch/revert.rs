@@ -25,15 +25,16 @@ fn try_revert(undo: &Undo, journal: &mut dyn Journal, gate: &mut dyn Gate) -> Re
     let directories = undo.files.iter().filter_map(|file| existing_directory(&file.path)).collect();
     let _locks = lock_all(directories, Limits::default().lock_wait_ms)?;
     let changes = undo.files.iter().map(|file| inverse(file, undo)).collect::<Result<Vec<_>, _>>()?;
+    let report = Report::applied(changes.iter().map(file_report).collect(), &changes, false);
     let terms = Terms {
         workspace: &undo.workspace,
         create_missing_dirs: true,
         emptied: Emptied::RemoveThese(undo.made_dirs.iter().map(|path| path.0.clone()).collect()),
         dir_modes: undo.removed_dirs.clone(),
         file_limit: state::MAX_FILE_BYTES,
+        report: &report,
     };
     let committed = transaction::commit(&changes, &terms, journal, gate)?;
-    let report = Report::applied(changes.iter().map(file_report).collect(), &changes, false);
     Ok(Outcome::Applied { report, undo: committed.undo })
 }
 

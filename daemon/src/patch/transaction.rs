@@ -17,6 +17,7 @@ use super::error::{Act, PatchError, Reason};
 use super::gate::{Gate, Step};
 use super::layout::{Emptied, Layout, Operation, layout};
 use super::raw::FilePath;
+use super::report::Report;
 use super::rollback::Done;
 use super::stage::{self, Method, Staged, Stager};
 use super::state::{self, Stamp, State};
@@ -41,6 +42,8 @@ pub struct Terms<'a> {
     /// The modes of directories that come back.
     pub dir_modes: Vec<(FilePath, u32)>,
     pub file_limit: u64,
+    /// What to answer when it is done; the journal keeps it for a caller that has to ask again.
+    pub report: &'a Report,
 }
 
 /// The undo record, and the path of a file of ours that could not be removed in the end.
@@ -106,7 +109,7 @@ impl Transaction<'_, '_> {
         self.stage_all(beside)?;
         self.compare_all()?;
         let undo = self.undo_record(layout, beside);
-        write_entry(journal, &Entry::Commit(undo.clone()), workspace, self.gate)?;
+        write_entry(journal, &Entry::Commit(undo.clone(), self.terms.report.clone()), workspace, self.gate)?;
         for operation in &layout.operations {
             self.operate(operation)?;
         }
@@ -226,22 +229,26 @@ impl Transaction<'_, '_> {
 
     fn install(&mut self, index: usize) -> Result<(), PatchError> {
         let (change, beside) = (&self.changes[index], &self.staged[index].beside);
-        self.gate.pass(Step::Install, &change.path).map_err(|error| self.failed(index, error))?;
         if matches!(change.before, State::Absent | State::Other(_)) {
-            rename_new(beside, &change.path).map_err(|error| match error.kind() {
+            let created =
+                self.gate.pass(Step::Install, &change.path).and_then(|()| rename_new(beside, &change.path));
+            created.map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => self.changed(index),
                 _ => self.failed(index, error),
             })?;
             self.done.push(Done::Created(index));
             return Ok(());
         }
-        match exchange(beside, &change.path) {
+        match self.gate.pass(Step::Exchange, &change.path).and_then(|()| exchange(beside, &change.path)) {
             Ok(()) => {
                 self.done.push(Done::Exchanged(index));
                 self.check_taken(index)
             }
             Err(error) if is_unsupported(&error) => {
-                fs::rename(beside, &change.path).map_err(|error| self.failed(index, error))?;
+                self.gate
+                    .pass(Step::Install, &change.path)
+                    .and_then(|()| fs::rename(beside, &change.path))
+                    .map_err(|error| self.failed(index, error))?;
                 self.done.push(Done::Overwritten(index));
                 Ok(())
             }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::raw::FilePath;
+use super::report::Report;
 use super::state::{Permissions, State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -71,8 +72,8 @@ impl Undo {
 pub enum Entry {
     /// About to make these files beside the real ones.
     Staging(Vec<FilePath>),
-    /// About to change the tree.
-    Commit(Undo),
+    /// About to change the tree; the report is true once `Done` follows.
+    Commit(Undo, Report),
     Done,
 }
 
@@ -127,7 +128,8 @@ mod tests {
 
     #[test]
     fn a_journal_cut_anywhere_reads_as_its_whole_entries() {
-        let entries = [Entry::Staging(vec!["/w/t".into()]), Entry::Commit(undo()), Entry::Done];
+        let entries =
+            [Entry::Staging(vec!["/w/t".into()]), Entry::Commit(undo(), Report::default()), Entry::Done];
         let frames: Vec<Vec<u8>> = entries.iter().map(|entry| entry.frame().expect("frames")).collect();
         let journal = frames.concat();
         for cut in 0..=journal.len() {
