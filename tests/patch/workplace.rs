@@ -97,11 +97,6 @@ pub fn without_modes(tree: Tree) -> Tree {
     tree.into_iter().map(|(path, node)| (path, plain(node))).collect()
 }
 
-/// Without directories, which neither git nor Codex agree with us (or each other) about when they are empty.
-pub fn only_files(tree: Tree) -> Tree {
-    tree.into_iter().filter(|(_, node)| !matches!(node, Node::Dir { .. })).collect()
-}
-
 fn read_into(tree: &mut Tree, root: &Path, directory: &Path) {
     for entry in fs::read_dir(directory).expect("a directory that can be read") {
         let path = entry.expect("an entry").path();

@@ -26,6 +26,15 @@ pub fn miss(shown: &Path, text: &Text<'_>, hunk: &Hunk, miss: &Miss, grammar: Gr
             let message = format!("Failed to find context '{anchor}' in {path}{}", hint.unwrap_or_default());
             PatchError::NoPlace { message }
         }
+        Reason::Applied(start) => {
+            let message = format!(
+                "Failed to add lines to {path}: they are at line {} already, so the hunk on line {} of the patch \
+                 seems to be applied; to add them once more, add context lines",
+                start + 1,
+                hunk.line
+            );
+            PatchError::NoPlace { message }
+        }
         Reason::NoLines => PatchError::NoPlace { message: no_lines(shown, text, hunk, miss) },
     }
 }

@@ -42,14 +42,40 @@ pub enum Reason {
     NoLines,
     /// The places (indices) that are equally good.
     Several(Vec<usize>),
+    /// A hunk that only adds lines, and they stand there already, from this index on.
+    Applied(usize),
 }
 
 pub fn locate(text: &Text<'_>, hunks: &[Hunk], grammar: Grammar) -> Result<Vec<Place>, Miss> {
     let search = Search::new(text);
-    match grammar {
+    let places = match grammar {
         Grammar::Codex => by_text(&search, hunks),
         Grammar::Unified => by_numbers(&search, hunks),
+    }?;
+    for (index, (hunk, place)) in hunks.iter().zip(&places).enumerate() {
+        if let Some(start) = applied_already(&search, hunk, place) {
+            return Err(Miss { hunk: index, from: place.start, reason: Reason::Applied(start) });
+        }
     }
+    Ok(places)
+}
+
+/// Where the lines that a hunk adds stand already. A hunk that also removes lines finds them gone when it
+/// is applied again; one that only adds would add them twice.
+fn applied_already(search: &Search<'_>, hunk: &Hunk, place: &Place) -> Option<usize> {
+    let used = &hunk.lines[place.skip_head..hunk.lines.len() - place.skip_tail];
+    let says_something = |line: &HunkLine| line.kind == LineKind::Add && !line.body.trim_ascii().is_empty();
+    if used.iter().any(|line| line.kind == LineKind::Remove) || !used.iter().any(says_something) {
+        return None;
+    }
+    let lines: Vec<&HunkLine> = used.iter().collect();
+    let lead = used.iter().take_while(|line| line.kind == LineKind::Add).count();
+    let at_end = place.old_len == 0 && place.start == search.text.len();
+    let start = match place.old_len {
+        0 if !at_end => place.start,
+        _ => place.start.checked_sub(lead)?,
+    };
+    search.is_run(place.level.max(Level::Exact), &lines, start).then_some(start)
 }
 
 /// Every hunk takes the first place behind the one before it. Then, from the last hunk back, every hunk is

@@ -20,6 +20,8 @@ mod lock;
 mod parse_codex;
 mod parse_unified;
 mod plan;
+#[cfg(test)]
+mod properties;
 mod raw;
 mod recover;
 mod report;

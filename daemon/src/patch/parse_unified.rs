@@ -104,9 +104,7 @@ impl<'a> Parser<'a> {
         self.next += 1;
         while let Some(line) = self.peek() {
             if line.starts_with(b"\\") {
-                if let Some(last) = hunk.lines.last_mut() {
-                    last.ending = b"";
-                }
+                self.no_newline(&mut hunk);
                 self.next += 1;
                 continue;
             }
@@ -139,6 +137,16 @@ impl<'a> Parser<'a> {
             return Err(ParseError::at(start, "the hunk has no lines"));
         }
         Ok(hunk)
+    }
+
+    /// `\ No newline at end of file`: the line before it ends without one. Its carriage return is its own
+    /// unless the remark has one as well, because then the whole text was sent that way.
+    fn no_newline(&self, hunk: &mut Hunk) {
+        let Some(last) = hunk.lines.last_mut() else { return };
+        if last.ending == b"\r\n" && self.lines.get(self.next).map(|line| ending(line)) != Some(b"\r\n") {
+            last.body.push(b'\r');
+        }
+        last.ending = b"";
     }
 
     /// Whether `line` is no longer the hunk's. The counts decide, as far as the text bears them out.
