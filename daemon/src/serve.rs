@@ -31,7 +31,7 @@ use crate::{
     profiles::Profiles,
     rpc,
     sandbox::Machine,
-    session::{events::Listener, registry::Registry, sandboxes::Sandboxes, start::Starter},
+    session::{events::Listener, patches::Patches, registry::Registry, sandboxes::Sandboxes, start::Starter},
 };
 
 /// Where the worker serves.
@@ -80,6 +80,7 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     let mut keeper_gone = tokio::spawn(listening.run(events));
     restored.await.context("the keeper is gone")?;
     sandboxes.sweep(&link).await;
+    let patches = Patches::open(starter.clone(), &place.state)?;
     let daemon = rpc::daemon::DaemonsService {
         starter: starter.clone(),
         started_unix_ms,
@@ -88,7 +89,7 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
         state: place.state,
     };
     tokio::select! {
-        served = serve_clients(listener, starter, daemon) => served,
+        served = serve_clients(listener, starter, patches, daemon) => served,
         _ = &mut keeper_gone => Ok(()),
         () = ended() => Ok(()),
     }
@@ -106,12 +107,13 @@ fn greet(hello: Event) -> anyhow::Result<(StdListener, u64, u32)> {
 async fn serve_clients(
     listener: StdListener,
     starter: Starter,
+    patches: Patches,
     daemon: rpc::daemon::DaemonsService,
 ) -> anyhow::Result<()> {
     let sessions = rpc::sessions::Sessions { starter: starter.clone() };
     let sandboxes = rpc::sandboxes::SandboxesService { starter: starter.clone() };
-    let profiles = rpc::profiles::ProfilesService { starter: starter.clone() };
-    let patches = rpc::workspace::PatchesService { starter };
+    let profiles = rpc::profiles::ProfilesService { starter };
+    let patches = rpc::workspace::PatchesService { patches };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<SessionServiceServer<rpc::sessions::Sessions>>().await;
     let reflection = tonic_reflection::server::Builder::configure()

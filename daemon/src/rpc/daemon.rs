@@ -6,11 +6,16 @@ use dunlin_proto::v1::{self, daemon_service_server::DaemonService};
 use tokio_stream::{Stream, StreamExt, wrappers::BroadcastStream};
 use tonic::{Code, Request, Response, Status};
 
-use super::status::{later, status};
+use super::{
+    convert,
+    status::{later, status},
+};
 use crate::{
     clock::unix_ms,
+    doctor::{self, Finding},
+    ids,
     keeper::control::{Ended, Frame, STOP},
-    session::{SessionError, start::Starter},
+    session::{SessionError, sandboxes::Port, start::Starter},
 };
 
 /// The service.
@@ -50,8 +55,23 @@ impl DaemonService for DaemonsService {
         }))
     }
 
-    async fn doctor(&self, _: Request<v1::DoctorRequest>) -> Result<Response<v1::DoctorResponse>, Status> {
-        Err(later("the doctor"))
+    async fn doctor(
+        &self,
+        request: Request<v1::DoctorRequest>,
+    ) -> Result<Response<v1::DoctorResponse>, Status> {
+        let placement = convert::placement(request.into_inner().placement)?;
+        let want = self.starter.want(&placement)?;
+        let port = Port { link: self.starter.link.clone() };
+        // A name that nobody can give to a sandbox of theirs: blanks are refused there.
+        let name = format!("doctor {}", ids::new_id());
+        let report = doctor::examine(&port, &want, &name, &self.starter.machine).await;
+        Ok(Response::new(v1::DoctorResponse {
+            findings: report.findings.iter().map(finding_out).collect(),
+            full: report.full,
+            weakenings: report.weakenings.iter().map(convert::weakening_out).collect(),
+            text: report.text(),
+            json: report.json(),
+        }))
     }
 
     type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
@@ -95,5 +115,19 @@ impl DaemonService for DaemonsService {
         }
         self.starter.link.ask(Frame::new(STOP, 0), &[], &[]).await.map_err(SessionError::from)?;
         Ok(Response::new(v1::StopResponse { ended_sessions: running }))
+    }
+}
+
+fn finding_out(finding: &Finding) -> v1::Finding {
+    let state = match finding.state {
+        doctor::State::Ok => v1::FindingState::Ok,
+        doctor::State::NotNeeded => v1::FindingState::NotNeeded,
+        doctor::State::Missing => v1::FindingState::Missing,
+    };
+    v1::Finding {
+        name: finding.name.clone(),
+        state: state.into(),
+        detail: finding.detail.clone(),
+        remedy: finding.remedy.clone(),
     }
 }

@@ -3,35 +3,104 @@
 use dunlin_proto::v1::{self, workspace_service_server::WorkspaceService};
 use tonic::{Request, Response, Status};
 
-use super::status::later;
-use crate::session::start::Starter;
+use super::convert::{self, invalid};
+use crate::{
+    patch::{Action, FileReport, LineRange, store::Summary},
+    session::{
+        Actor,
+        patches::{Applied, Apply, Patches},
+    },
+};
 
 /// The service.
 pub struct PatchesService {
     /// What it calls.
-    pub starter: Starter,
+    pub patches: Patches,
 }
 
 #[tonic::async_trait]
 impl WorkspaceService for PatchesService {
     async fn apply_patch(
         &self,
-        _: Request<v1::ApplyPatchRequest>,
+        request: Request<v1::ApplyPatchRequest>,
     ) -> Result<Response<v1::ApplyPatchResponse>, Status> {
-        Err(later("applying patches"))
+        let request = request.into_inner();
+        if request.request_id.len() > 128 {
+            return Err(invalid("request_id is over 128 bytes; give a shorter one"));
+        }
+        let apply = Apply {
+            text: request.patch,
+            placement: convert::placement(request.placement)?,
+            session: request.session,
+            create_missing_dirs: request.create_missing_dirs.unwrap_or(true),
+            dry_run: request.dry_run,
+            request_id: request.request_id,
+            actor: convert::actor(request.actor),
+        };
+        Ok(Response::new(applied_out(self.patches.apply(&apply).await?)))
     }
 
     async fn revert_patch(
         &self,
-        _: Request<v1::RevertPatchRequest>,
+        request: Request<v1::RevertPatchRequest>,
     ) -> Result<Response<v1::ApplyPatchResponse>, Status> {
-        Err(later("reverting patches"))
+        let request = request.into_inner();
+        let placement = convert::placement(request.placement)?;
+        let actor = convert::actor(request.actor);
+        Ok(Response::new(applied_out(self.patches.revert(&request.patch_id, &placement, &actor).await?)))
     }
 
     async fn list_patches(
         &self,
-        _: Request<v1::ListPatchesRequest>,
+        request: Request<v1::ListPatchesRequest>,
     ) -> Result<Response<v1::ListPatchesResponse>, Status> {
-        Err(later("listing patches"))
+        let summaries = self.patches.list(&request.into_inner().workspace)?;
+        Ok(Response::new(v1::ListPatchesResponse { patches: summaries.iter().map(record_out).collect() }))
+    }
+}
+
+fn applied_out(applied: Applied) -> v1::ApplyPatchResponse {
+    let report = applied.report;
+    v1::ApplyPatchResponse {
+        exit_code: report.exit_code,
+        stdout: report.stdout,
+        stderr: report.stderr,
+        cwd: applied.cwd.display().to_string(),
+        files: report.files.iter().map(file_out).collect(),
+        patch_id: applied.id.map(|id| id.to_string()).unwrap_or_default(),
+        diff: report.diff,
+    }
+}
+
+fn file_out(file: &FileReport) -> v1::PatchedFile {
+    let action = match file.action {
+        Action::Added => v1::PatchAction::Add,
+        Action::Modified => v1::PatchAction::Update,
+        Action::Deleted => v1::PatchAction::Delete,
+        Action::Moved => v1::PatchAction::Move,
+        Action::Copied => v1::PatchAction::Copy,
+    };
+    let range = |range: &LineRange| v1::Range { from: range.start, to: range.start + range.lines };
+    v1::PatchedFile {
+        path: file.path.0.display().to_string(),
+        action: action.into(),
+        moved_from: file.moved_from.as_ref().map(|path| path.0.display().to_string()).unwrap_or_default(),
+        lines_added: file.lines_added.min(u64::from(u32::MAX)) as u32,
+        lines_removed: file.lines_removed.min(u64::from(u32::MAX)) as u32,
+        ranges: file.ranges.iter().map(range).collect(),
+        fuzz: file.fuzz.level as u32 + file.fuzz.context_lines_ignored.min(100) as u32,
+        overwrote: file.overwrote,
+    }
+}
+
+fn record_out(summary: &Summary) -> v1::PatchRecord {
+    let actor: Actor = serde_json::from_str(&summary.actor).unwrap_or_default();
+    v1::PatchRecord {
+        patch_id: summary.id.to_string(),
+        workspace: summary.workspace.0.display().to_string(),
+        at_unix_ms: summary.created_unix_ms as i64,
+        files: summary.files.iter().map(file_out).collect(),
+        actor: Some(convert::actor_out(&actor)),
+        reverted: summary.reverted_by.is_some(),
     }
 }

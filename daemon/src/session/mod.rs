@@ -11,6 +11,7 @@ pub mod exec;
 pub mod follow;
 pub mod foreground;
 pub mod input;
+pub mod patches;
 pub mod record;
 pub mod registry;
 pub mod sandboxes;

@@ -4,19 +4,15 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
 };
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 
 use super::{Record, Session, SessionError};
 use crate::{clock::unix_ms, keeper::control::Ended};
 
 /// Events that a slow watcher may be behind before it misses some (and sees so by their numbers).
 const EVENTS_BEHIND_MAX: usize = 1024;
-
-/// How long a session that was told of may take to be taken in: one that cannot be taken in never is.
-const ARRIVAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +43,6 @@ struct Table {
 pub struct Registry {
     table: Arc<RwLock<Table>>,
     happenings: broadcast::Sender<Happening>,
-    inserted: watch::Sender<()>,
     state: Arc<Path>,
 }
 
@@ -57,7 +52,6 @@ impl Registry {
         Self {
             table: Arc::default(),
             happenings: broadcast::Sender::new(EVENTS_BEHIND_MAX),
-            inserted: watch::Sender::new(()),
             state: state.into(),
         }
     }
@@ -79,8 +73,6 @@ impl Registry {
             table.by_number.insert(number, session.clone());
         }
         table.by_id.insert(session.id(), session);
-        drop(table);
-        self.inserted.send_replace(());
     }
 
     /// Forgets a session.
@@ -95,18 +87,6 @@ impl Registry {
     /// By the keeper's number.
     pub fn by_number(&self, number: u64) -> Option<Arc<Session>> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).by_number.get(&number).cloned()
-    }
-
-    /// By the keeper's number, waiting for it to be taken in: the keeper tells of a session before it answers the request that
-    /// started it, but the two are read by different tasks.
-    pub async fn arrival(&self, number: u64) -> Option<Arc<Session>> {
-        let mut inserted = self.inserted.subscribe();
-        loop {
-            if let Some(session) = self.by_number(number) {
-                return Some(session);
-            }
-            tokio::time::timeout(ARRIVAL_PATIENCE, inserted.changed()).await.ok()?.ok()?;
-        }
     }
 
     /// By id, exactly.

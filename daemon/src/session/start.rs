@@ -134,7 +134,7 @@ impl Starter {
         let reply = self.ask(start, &spec, &record, sandbox.number).await?;
         match reply.refusal {
             Refusal::None | Refusal::Repeated => {
-                let session = self.registry.arrival(reply.args[0]).await.ok_or_else(|| {
+                let session = self.registry.by_number(reply.args[0]).ok_or_else(|| {
                     SessionError::Internal("the keeper started a session that it did not tell of".into())
                 })?;
                 Ok((session, reply.refusal == Refusal::Repeated))
