@@ -171,14 +171,11 @@ impl Sandboxes {
 
     /// Ends what a dead worker left half-made. Called once, before anything new is made.
     pub async fn sweep(&self, link: &Link) {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let half_made: Vec<u64> = table
-            .by_number
-            .values()
-            .filter(|record| record.key.is_empty())
-            .map(|record| record.number)
-            .collect();
-        drop(table);
+        let half_made: Vec<u64> = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            let numbers = table.by_number.values().filter(|record| record.key.is_empty());
+            numbers.map(|record| record.number).collect()
+        };
         for number in half_made {
             // A keeper that is gone has no sandboxes left.
             let _ = self.end(link, number).await;

@@ -39,25 +39,33 @@ impl Map {
 
     /// The atomic word at byte `at` (a multiple of 8).
     pub fn word(&self, at: usize) -> &AtomicU64 {
-        assert!(at % 8 == 0 && at + 8 <= self.length, "word outside the map");
+        assert!(at.is_multiple_of(8), "an unaligned word");
+        let place = self.place(at, 8).cast();
         // SAFETY: in bounds, aligned (the base is page-aligned), valid for the life of the map; on a read-only
         // map callers only load, which `log_ring` holds to (a store would fault, not corrupt).
-        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(at).cast()) }
+        unsafe { AtomicU64::from_ptr(place) }
     }
 
     /// Copies bytes out. Bytes that the writer overwrites meanwhile are garbage, which the caller detects by its counters.
     pub fn read(&self, at: usize, into: &mut [u8]) {
-        assert!(at.checked_add(into.len()).is_some_and(|end| end <= self.length), "read outside the map");
+        let from = self.place(at, into.len());
         // SAFETY: the source is in bounds and the destination is ours; they cannot overlap.
-        unsafe { std::ptr::copy_nonoverlapping(self.base.as_ptr().add(at), into.as_mut_ptr(), into.len()) }
+        unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) }
     }
 
     /// Copies bytes in.
     pub fn write(&self, at: usize, bytes: &[u8]) {
         assert!(self.writable, "write to a read-only map");
-        assert!(at.checked_add(bytes.len()).is_some_and(|end| end <= self.length), "write outside the map");
+        let to = self.place(at, bytes.len());
         // SAFETY: the destination is in bounds and writable; the one writer is the keeper's only thread.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.as_ptr().add(at), bytes.len()) }
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) }
+    }
+
+    /// Where byte `at` lies; panics unless `length` bytes from there are in the map.
+    fn place(&self, at: usize, length: usize) -> *mut u8 {
+        assert!(at.checked_add(length).is_some_and(|end| end <= self.length), "outside the map");
+        // SAFETY: `at` is at most the map's length, so the result is within the mapping or one past it.
+        unsafe { self.base.as_ptr().add(at) }
     }
 }
 
