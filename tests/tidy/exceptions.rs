@@ -58,8 +58,6 @@ pub struct Awaited {
 }
 
 pub const AWAITED: &[Awaited] = &[
-    Awaited { path: "daemon/src/main.rs", parts: "//!", until: "the command line is written" },
-    Awaited { path: "tests/e2e/main.rs", parts: "//!", until: "the end-to-end suite is written" },
     Awaited { path: "client/Cargo.toml", parts: "`anyhow` `prost`", until: "the commands are complete" },
     Awaited {
         path: "daemon/Cargo.toml",
