@@ -8,6 +8,7 @@ mod exceptions;
 mod finding;
 mod imports;
 mod manifests;
+mod orphans;
 mod protos;
 mod readme;
 mod rust;
@@ -63,6 +64,11 @@ fn imports_point_down() {
         imports::Table::parse(&tree.file("ARCHITECTURE.md").text).unwrap_or_else(|error| panic!("{error}"));
     let found = each_rust_file(|file| imports::against(&table, file));
     assert_none(exceptions::but_awaited(found, "imports"));
+}
+
+#[test]
+fn every_rust_file_is_compiled() {
+    assert_none(orphans::undeclared(Tree::of_this_repository()));
 }
 
 #[test]
