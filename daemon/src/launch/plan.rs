@@ -56,7 +56,7 @@ pub struct Namespaces {
 /// The single id that the user namespace maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The user id seen inside.
+    /// The user id seen inside. Not 0 if user namespaces are to nest: who is 0 may not map it once more.
     pub inside_uid: u32,
     /// The group id seen inside.
     pub inside_gid: u32,

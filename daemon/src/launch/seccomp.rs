@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, env::consts::ARCH, io};
 
 use nix::libc;
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, sock_filter,
+    BpfProgram, SeccompAction,
+    SeccompCmpArgLen::{Dword, Qword},
+    SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 
 /// What a sandbox's common filter depends on.
@@ -23,7 +24,7 @@ pub struct Options {
     pub deny_unix_sockets: bool,
     /// No internet socket can be made: for want of a network namespace.
     pub deny_internet_sockets: bool,
-    /// Limits and priorities of other processes cannot be changed: for want of a pid namespace.
+    /// Priorities and processors of other processes cannot be changed: for want of a pid namespace.
     pub deny_foreign_processes: bool,
 }
 
@@ -44,6 +45,8 @@ pub fn common(options: &Options) -> Vec<u8> {
     table
         .insert(libc::SYS_ioctl, TERMINAL_INJECTION.iter().map(|request| rule(&[is(1, *request)])).collect());
     sockets(&mut table, options);
+    // The kernel lets processes of one user set each other's limits, init's too.
+    table.insert(libc::SYS_prlimit64, vec![rule(&[is_not(0, 0), is_given(2)])]);
     if options.deny_foreign_processes {
         foreign_processes(&mut table);
     }
@@ -107,7 +110,6 @@ fn foreign_processes(table: &mut Table) {
     ] {
         table.insert(call, vec![rule(&[is_not(0, 0)])]);
     }
-    table.insert(libc::SYS_prlimit64, vec![rule(&[is_not(0, 0)])]);
     table.insert(libc::SYS_setpriority, vec![rule(&[is_not(0, 0)]), rule(&[is_not(1, 0)])]);
     // IOPRIO_WHO_PROCESS is 1.
     table.insert(libc::SYS_ioprio_set, vec![rule(&[is_not(0, 1)]), rule(&[is_not(1, 0)])]);
@@ -142,6 +144,11 @@ fn is(argument: u8, value: u32) -> SeccompCondition {
 
 fn is_not(argument: u8, value: u32) -> SeccompCondition {
     condition(argument, SeccompCmpOp::Ne, value)
+}
+
+/// A pointer that is not null.
+fn is_given(argument: u8) -> SeccompCondition {
+    SeccompCondition::new(argument, Qword, SeccompCmpOp::Ne, 0).expect("the argument is one of six")
 }
 
 fn has(argument: u8, bit: u32) -> SeccompCondition {

@@ -13,7 +13,10 @@ use std::{
 use nix::{
     libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signalfd::SignalFd,
+    sys::{
+        signalfd::SignalFd,
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    },
     unistd::{Pid, getpid},
 };
 
@@ -203,6 +206,11 @@ impl Server {
 
     /// Reaps who is ready, then kills what killed reapers left.
     fn reap(&mut self) -> io::Result<()> {
+        let stopped = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
+        while let Ok(WaitStatus::Stopped(pid, _)) = waitid(Id::All, stopped) {
+            // A command may stop its reaper, or a payload, but not for long.
+            let _ = process::kill(pid, libc::SIGCONT);
+        }
         let mut orphans = Vec::new();
         loop {
             match process::wait_any(false) {

@@ -272,6 +272,17 @@ fn seccomp_refuses_what_the_tables_say() {
     check_allowed(&without, "unshare -U echo nested", "nested");
     without.identity.as_mut().unwrap().forbid_nesting = true;
     check_allowed(&without, "unshare -U echo nested; true", "No space");
+    let mut nested = full(workspace.path());
+    let options = seccomp::Options { nested_namespaces: true, ptrace: true, ..Default::default() };
+    nested.seccomp.as_mut().unwrap().common = seccomp::common(&options);
+    // Who is 0 inside may not map that 0 once more without CAP_SETFCAP (Linux 5.12).
+    let (inside_uid, inside_gid) = (1000, 1000);
+    nested.identity = Some(Identity { inside_uid, inside_gid, forbid_nesting: false, ..identity() });
+    let line = "unshare -rm sh -c 'mount -t tmpfs none /tmp && echo mounted'";
+    check_allowed(&nested, &format!("{line}; true"), "not permitted");
+    // Landlock refuses every mount, whoever makes it.
+    nested.landlock = None;
+    check_allowed(&nested, line, "mounted");
 }
 
 fn the_number_of_processes_is_the_sandboxs_own() {

@@ -43,6 +43,7 @@ pub const REFUSED: &[Call] = &[
     call("open_tree", libc::SYS_open_tree, [-1, 0, 0, 0, 0]),
     call("perf_event_open", libc::SYS_perf_event_open, [0; 5]),
     call("pivot_root", libc::SYS_pivot_root, [0; 5]),
+    call("prlimit of init", libc::SYS_prlimit64, [1, 7, 1, 0, 0]),
     call("quotactl", libc::SYS_quotactl, [-1, 0, 0, 0, 0]),
     call("reboot", libc::SYS_reboot, [0; 5]),
     call("setns", libc::SYS_setns, [-1, 0, 0, 0, 0]),

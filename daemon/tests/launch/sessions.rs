@@ -27,6 +27,7 @@ crate::tests![
     signals_reach_the_group_they_are_for,
     kill_takes_two_hundred_processes_whatever_they_do,
     a_reaper_killed_from_inside_loses_its_session_only,
+    a_reaper_stopped_from_inside_goes_on,
     init_keeps_no_descriptor_that_it_does_not_need,
     the_end_of_the_control_socket_ends_everything,
     descriptors_beyond_two_do_not_reach_a_command,
@@ -169,6 +170,12 @@ fn kill_takes_two_hundred_processes_whatever_they_do() {
         assert_eq!(read_all(neighbour), "\n", "the neighbour's command went its own way");
         sandbox.end();
     }
+}
+
+fn a_reaper_stopped_from_inside_goes_on() {
+    with_sandbox(|sandbox| {
+        assert_eq!(run(sandbox, 1, &shell("kill -STOP $PPID; exit 3")).0, 3 << 8);
+    });
 }
 
 fn init_keeps_no_descriptor_that_it_does_not_need() {
