@@ -1,6 +1,7 @@
 //! What a killed worker does not lose: output, statuses, input, live commands.
 
 use dunlin_harness::{User, World, until};
+use nix::sys::signal::Signal;
 
 /// Lines the command prints while workers die.
 const LINES: u32 = 20_000;
@@ -56,4 +57,29 @@ fn a_second_daemon_on_the_same_state_refuses_to_start() {
     let refused = dunlin_harness::Running::start(command).finish().expect(1);
     assert!(refused.err().contains("a daemon already runs on"), "{}", refused.err());
     world.dunlin(&["ls"]).expect(0);
+}
+
+#[test]
+fn a_client_that_vanishes_leaves_its_session_running_and_listed_as_unattended() {
+    let world = World::new();
+    let mut client = world.start(&[
+        "run",
+        "-p",
+        "unconfined",
+        "--name",
+        "s",
+        "--no-tty",
+        "--",
+        "sh",
+        "-c",
+        "echo here; cat",
+    ]);
+    client.read_until("here");
+    client.signal(Signal::SIGKILL);
+    let session = until("the session is unattended", || {
+        let session = world.session("s");
+        (session["unattended"] == true).then_some(session)
+    });
+    assert_eq!(session["state"], "running");
+    world.dunlin(&["kill", "s"]).expect(0);
 }

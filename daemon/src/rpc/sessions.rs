@@ -132,8 +132,8 @@ impl SessionService for Sessions {
             duration_ms: done.took.as_millis() as u64,
             timeout_ms: done.timeout.as_millis() as u64,
             not_submitted: done.not_submitted,
-            denied: Vec::new(),
-            hint: String::new(),
+            denied: done.denied.lines,
+            hint: done.denied.hint,
             input_offset: done.input_offset,
             matched: done.came.matched,
         }))
@@ -191,7 +191,8 @@ impl SessionService for Sessions {
         let request = request.into_inner();
         let session = self.find(&request.session)?;
         let from = request.from.unwrap_or_else(|| session.log.first());
-        Ok(Response::new(sessions_streams::follow(self.clone(), session, from)))
+        let actor = convert::actor(request.actor);
+        Ok(Response::new(sessions_streams::follow(self.clone(), session, from, &actor)))
     }
 
     type AttachStream = AttachStream;

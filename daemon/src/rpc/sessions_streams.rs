@@ -9,7 +9,8 @@ use tonic::{Status, Streaming};
 
 use super::{convert, sessions::Sessions};
 use crate::session::{
-    Session,
+    Actor, Session,
+    attendance::Attendance,
     follow::{self, Followed},
     input::{self, Typing},
 };
@@ -24,11 +25,19 @@ pub type FollowStream = Pin<Box<dyn Stream<Item = Result<v1::FollowEvent, Status
 pub type AttachStream = Pin<Box<dyn Stream<Item = Result<v1::AttachEvent, Status>> + Send>>;
 
 /// Follows from an offset.
-pub fn follow(_: Sessions, session: Arc<Session>, from: u64) -> FollowStream {
+pub fn follow(service: Sessions, session: Arc<Session>, from: u64, actor: &Actor) -> FollowStream {
     let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::spawn(follow::follow(session.clone(), from, sender));
+    // Whoever started it and leaves without a word leaves it unattended.
+    let starter = session.record().actor == *actor;
+    let mut attendance = starter.then(|| Attendance::of(session.clone(), service.starter.registry.clone()));
     Box::pin(ReceiverStream::new(receiver).map(move |followed| match followed {
         Ok(followed) => {
+            if matches!(followed, Followed::End)
+                && let Some(attendance) = attendance.take()
+            {
+                attendance.leave();
+            }
             Ok(convert::followed_out(followed, || convert::session_out(&session, false, None, 0)))
         }
         Err(error) => Err(error.into()),

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 
 use super::{
     Session, SessionError,
+    attendance::Attendance,
+    denied::{self, Denied},
     excerpt::{self, Excerpt, TOKEN_BYTES},
     input::{self, Typing},
     start::{Start, Starter},
@@ -78,6 +80,8 @@ pub struct Done {
     pub not_submitted: String,
     /// Input offset now.
     pub input_offset: u64,
+    /// What the profile probably denied.
+    pub denied: Denied,
 }
 
 /// Carries out a call.
@@ -103,7 +107,9 @@ pub async fn exec(starter: &Starter, exec: Exec) -> Result<Done, SessionError> {
             session
         }
     };
+    let attendance = Attendance::of(session.clone(), starter.registry.clone());
     let came = wait::wait(&session, &starter.link, &plan).await;
+    attendance.leave();
     let seen = session.seen_by(&exec.client).unwrap_or(0);
     let from = exec.output_from.unwrap_or(seen);
     let to = exec.output_to.unwrap_or_else(|| session.log.end());
@@ -113,7 +119,10 @@ pub async fn exec(starter: &Starter, exec: Exec) -> Result<Done, SessionError> {
         session.note_seen(&exec.client, excerpt.range.1);
     }
     let input_offset = session.live().input_offset;
-    Ok(Done { session, came, excerpt, took: began.elapsed(), timeout, not_submitted, input_offset })
+    let record = session.record();
+    let text = format!("{}\n{}", excerpt.stdout, excerpt.stderr);
+    let denied = denied::look(&text, &record.profile, record.confinement);
+    Ok(Done { session, came, excerpt, took: began.elapsed(), timeout, not_submitted, input_offset, denied })
 }
 
 /// A regular expression of a caller, or what is wrong with it.

@@ -4,6 +4,8 @@
 //! across an await.
 
 pub mod archiver;
+pub mod attendance;
+pub mod denied;
 pub mod error;
 pub mod events;
 pub mod excerpt;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::denied::Confinement;
 use crate::sandbox::Weakening;
 
 /// Who acts. The kind is a claim.
@@ -59,6 +60,8 @@ pub struct Record {
     pub profile: String,
     /// What is not enforced for it.
     pub weakenings: Vec<Weakening>,
+    /// What its sandbox keeps it from.
+    pub confinement: Confinement,
     /// With a terminal.
     pub tty: bool,
     /// Who started it.

@@ -12,6 +12,7 @@ use dunlin_sandbox_profiles::{Isolation, PathEntry, Profile, Widening};
 
 use super::{
     Actor, ActorKind, Record, Session, SessionError,
+    denied::Confinement,
     events::store_record,
     registry::Registry,
     sandboxes::{SandboxRecord, Sandboxes},
@@ -130,7 +131,7 @@ impl Starter {
         check_inside(&cwd, &policy)?;
         let id = ids::new_id();
         let spec = spec(start, &cwd, &policy, &sandbox, &id);
-        let record = record_of(start, &cwd, &sandbox, id);
+        let record = record_of(start, &cwd, &sandbox, &policy, id);
         let reply = self.ask(start, &spec, &record, sandbox.number).await?;
         match reply.refusal {
             Refusal::None | Refusal::Repeated => {
@@ -204,7 +205,7 @@ fn spec(start: &Start, cwd: &Path, policy: &Policy, sandbox: &SandboxRecord, id:
     }
 }
 
-fn record_of(start: &Start, cwd: &Path, sandbox: &SandboxRecord, id: String) -> Record {
+fn record_of(start: &Start, cwd: &Path, sandbox: &SandboxRecord, policy: &Policy, id: String) -> Record {
     Record {
         id,
         name: start.name.clone(),
@@ -215,6 +216,7 @@ fn record_of(start: &Start, cwd: &Path, sandbox: &SandboxRecord, id: String) -> 
         sandbox_id: sandbox.id.clone(),
         profile: sandbox.profile.clone(),
         weakenings: sandbox.weakenings.clone(),
+        confinement: Confinement::of(policy, &sandbox.weakenings),
         tty: start.tty,
         actor: start.actor.clone(),
         started_unix_ms: unix_ms(),

@@ -1,0 +1,106 @@
+//! What a profile probably denied, read from what programs printed: the kernel tells an ordinary user no more than the error.
+//!
+//! A guess that is named as one, from the error's words and the profile; never a decision. Pure.
+
+use dunlin_sandbox_profiles::{Isolation, NetMode};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    launch::plan::Layer,
+    sandbox::{Policy, Weakening},
+};
+
+/// Lines told at most.
+const LINES_MAX: usize = 5;
+
+/// A line is told up to this many characters.
+const LINE_MAX_CHARS: usize = 200;
+
+/// What was probably denied, and what to do about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Denied {
+    /// The lines that say so.
+    pub lines: Vec<String>,
+    /// One sentence; empty if nothing was denied.
+    pub hint: String,
+}
+
+/// What a sandbox keeps its sessions from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// There is a sandbox at all.
+    pub confined: bool,
+    /// The network is closed or filtered.
+    pub network_closed: bool,
+}
+
+impl Confinement {
+    /// Of a policy that was put in force with these losses.
+    pub fn of(policy: &Policy, lost: &[Weakening]) -> Self {
+        let lost = lost.iter().any(|weakening| weakening.layer == Layer::NetNamespace);
+        Self {
+            confined: policy.isolation != Isolation::None,
+            network_closed: policy.profile.net.mode != NetMode::Host && !lost,
+        }
+    }
+}
+
+/// Reads text for what a sandbox denies.
+pub fn look(text: &str, profile: &str, confinement: Confinement) -> Denied {
+    if !confinement.confined {
+        return Denied::default();
+    }
+    let file = |line: &str| {
+        ["Read-only file system", "Permission denied", "Operation not permitted", "Device or resource busy"]
+            .iter()
+            .any(|words| line.contains(words))
+    };
+    let net = |line: &str| {
+        let words = [
+            "Network is unreachable",
+            "Could not resolve host",
+            "Temporary failure in name resolution",
+            "Name or service not known",
+            "getaddrinfo EAI_AGAIN",
+        ];
+        confinement.network_closed && words.iter().any(|words| line.contains(words))
+    };
+    let lines: Vec<&str> = text.lines().filter(|line| file(line) || net(line)).collect();
+    let Some(first) = lines.first() else { return Denied::default() };
+    let hint = if lines.iter().any(|line| net(line)) {
+        format!("profile {profile} has no network; a person can allow hosts with --allow-host HOST")
+    } else if first.contains(".git") {
+        format!(
+            "profile {profile} keeps git's configuration and hooks read-only, because the host runs them later"
+        )
+    } else {
+        format!(
+            "probably the rules of profile {profile}: it writes only in the workspace, /tmp and HOME; a person can widen it with --add-dir DIR"
+        )
+    };
+    let short = |line: &&str| line.trim().chars().take(LINE_MAX_CHARS).collect();
+    Denied { lines: lines.iter().take(LINES_MAX).map(short).collect(), hint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, confined: bool, hint: &str) {
+        let confinement = Confinement { confined, network_closed: true };
+        let denied = look(text, "p", confinement);
+        assert!(
+            denied.hint.contains(hint) && denied.hint.is_empty() == hint.is_empty(),
+            "{text}: {denied:?}"
+        );
+    }
+
+    #[test]
+    fn errors_that_a_sandbox_makes_are_told_with_the_way_out() {
+        check("touch: cannot touch '/usr/x': Read-only file system", true, "--add-dir");
+        check("sh: 1: cannot create .git/hooks/x: Read-only file system", true, "keeps git's configuration");
+        check("curl: (6) Could not resolve host: example.test", true, "--allow-host");
+        check("all is well", true, "");
+        check("touch: cannot touch '/usr/x': Read-only file system", false, "");
+    }
+}
