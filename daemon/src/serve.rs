@@ -80,6 +80,7 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     let mut keeper_gone = tokio::spawn(listening.run(events));
     restored.await.context("the keeper is gone")?;
     sandboxes.sweep(&link).await;
+    starter.machine.cgroup.sweep(starter.machine.keeper);
     let patches = Patches::open(starter.clone(), &place.state)?;
     let daemon = rpc::daemon::DaemonsService {
         starter: starter.clone(),

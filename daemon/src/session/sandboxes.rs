@@ -166,7 +166,10 @@ impl Sandboxes {
         record.init_pid = frame.args[0] as u32;
         // An incomplete one is ours, being made right now, or a dead worker's; `sweep` tells them apart.
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        table.by_number.entry(frame.id).or_insert(record);
+        table.by_number.entry(frame.id).or_insert_with(|| {
+            record.residue.adopt();
+            record
+        });
     }
 
     /// Ends what a dead worker left half-made. Called once, before anything new is made.
