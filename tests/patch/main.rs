@@ -3,6 +3,9 @@
 
 mod cases;
 mod confined;
+mod differential;
+mod fuzz;
+mod random;
 mod store;
 mod transactions;
 mod workplace;

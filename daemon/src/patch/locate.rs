@@ -256,6 +256,9 @@ fn place_near(search: &Search<'_>, hunk: &Hunk, expected: usize, from: usize) ->
     let (head, tail) = context_ends(hunk);
     for fuzz in 1..=MAX_FUZZ.min(head.max(tail)) {
         let (skip_head, skip_tail) = (fuzz.min(head), fuzz.min(tail));
+        if !hunk.changes_something() || skip_head + skip_tail >= pattern.len() {
+            break; // Nothing would be left to look for.
+        }
         let core = &pattern[skip_head..pattern.len() - skip_tail];
         if core.iter().all(|line| line.body.trim_ascii().is_empty()) {
             break;

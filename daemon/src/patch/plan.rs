@@ -250,14 +250,17 @@ impl Planner<'_, '_> {
         let text = Text::new(bytes);
         let places = locate(&text, hunks, self.grammar)
             .map_err(|miss| explain::miss(shown, &text, &hunks[miss.hunk], &miss, self.grammar))?;
-        Ok((edit(&text, hunks, &places, self.grammar), fuzz(&places)))
+        Ok((edit(&text, hunks, &places, self.grammar), fuzz(hunks, &places)))
     }
 }
 
-fn fuzz(places: &[Place]) -> Fuzz {
+fn fuzz(hunks: &[Hunk], places: &[Place]) -> Fuzz {
+    // Bare empty lines at the end were spacing, not context.
+    let is_spacing = |hunk: &Hunk, place: &Place| place.skip_head == 0 && place.skip_tail <= hunk.soft_tail;
+    let ignored = hunks.iter().zip(places).filter(|(hunk, place)| !is_spacing(hunk, place));
     Fuzz {
         level: places.iter().map(|place| place.level).max().unwrap_or(Level::Bytes),
-        context_lines_ignored: places.iter().map(|p| (p.skip_head + p.skip_tail) as u64).max().unwrap_or(0),
+        context_lines_ignored: ignored.map(|(_, p)| (p.skip_head + p.skip_tail) as u64).max().unwrap_or(0),
         offset: places.iter().map(|place| place.offset as i64).max_by_key(|o| o.abs()).unwrap_or(0),
     }
 }
