@@ -10,6 +10,7 @@ pub mod link;
 pub mod output;
 pub mod patch;
 pub mod paths;
+pub mod peer;
 pub mod profiles;
 pub mod rpc;
 pub mod sandbox;

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    keeper::control::{FRAME_BYTES, Frame, REPLY, Refusal, TAIL_MAX_BYTES, TOKEN},
+    keeper::control::{FRAME_BYTES, Frame, REPLY, Refusal, STOP, TAIL_MAX_BYTES, TOKEN},
     sys::{fdpass, readiness},
 };
 
@@ -114,6 +114,11 @@ impl Link {
             return Err(error);
         }
         receiver.await.map_err(|_| LinkError::Closed)
+    }
+
+    /// Has the keeper end every sandbox and itself.
+    pub async fn stop(&self) -> Result<(), LinkError> {
+        self.ask(Frame::new(STOP, 0), &[], &[]).await.map(drop)
     }
 
     async fn send(&self, frame: &Frame, tail: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), LinkError> {

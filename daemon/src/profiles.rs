@@ -7,8 +7,12 @@ use std::{
 };
 
 use dunlin_sandbox_profiles::{Catalog, DEFAULT, Profile, Source};
+use thiserror::Error;
 
-use crate::session::SessionError;
+/// Why no profile was found.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct ProfilesError(String);
 
 /// A profile file is at most this long.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -31,15 +35,12 @@ impl Profiles {
     }
 
     /// Everything that can be named from a workspace. A project's own profile is not trusted yet, and so not among them.
-    pub fn catalog(&self, _workspace: &Path) -> Result<Catalog, SessionError> {
+    pub fn catalog(&self, _workspace: &Path) -> Result<Catalog, ProfilesError> {
         let mut sources = Vec::new();
         for path in self.files()? {
             let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
             let text = read_bounded(&path).map_err(|error| {
-                SessionError::Profile(format!(
-                    "{} cannot be read: {error}; mend or remove it",
-                    path.display()
-                ))
+                ProfilesError(format!("{} cannot be read: {error}; mend or remove it", path.display()))
             })?;
             sources.push(Source::user(name, path.display().to_string(), text));
         }
@@ -47,20 +48,18 @@ impl Profiles {
     }
 
     /// One profile; an empty name is the default.
-    pub fn resolve(&self, name: &str, workspace: &Path) -> Result<Profile, SessionError> {
+    pub fn resolve(&self, name: &str, workspace: &Path) -> Result<Profile, ProfilesError> {
         let name = if name.is_empty() { DEFAULT } else { name };
-        self.catalog(workspace)?.resolve(name).map_err(|error| SessionError::Profile(error.to_string()))
+        self.catalog(workspace)?.resolve(name).map_err(|error| ProfilesError(error.to_string()))
     }
 
-    fn files(&self) -> Result<Vec<PathBuf>, SessionError> {
+    fn files(&self) -> Result<Vec<PathBuf>, ProfilesError> {
         let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => {
                 let shown = self.directory.display();
-                return Err(SessionError::Profile(format!(
-                    "{shown} cannot be read: {error}; check its mode"
-                )));
+                return Err(ProfilesError(format!("{shown} cannot be read: {error}; check its mode")));
             }
         };
         let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();

@@ -27,7 +27,7 @@ use tonic::transport::Server;
 use crate::{
     keeper::control::HELLO,
     link::{Event, Link},
-    paths,
+    paths, peer,
     profiles::Profiles,
     rpc,
     sandbox::Machine,
@@ -151,7 +151,7 @@ fn incoming(listener: StdListener) -> io::Result<ReceiverStream<io::Result<UnixS
                     continue;
                 }
             };
-            match rpc::peer::check(&stream) {
+            match peer::check(&stream) {
                 Ok(()) if sender.send(Ok(stream)).await.is_ok() => {}
                 Ok(()) => return,
                 Err(error) => tracing::warn!(%error, "a connection was refused"),

@@ -60,34 +60,9 @@ pub struct Awaited {
 pub const AWAITED: &[Awaited] = &[
     Awaited { path: "client/Cargo.toml", parts: "`anyhow` `prost`", until: "the commands are complete" },
     Awaited {
-        path: "daemon/Cargo.toml",
-        parts: "`prost` `tokio-util` `toml` `proptest`",
-        until: "configuration, shutdown and laws of the states are written",
-    },
-    Awaited {
         path: "tests/Cargo.toml",
         parts: "`anyhow` `dunlin-proto` `hyper-util` `portable-pty` `tokio-stream` `tonic` `tonic-types` `tower`",
         until: "the harness and its suites are written",
-    },
-    Awaited {
-        path: "daemon/src/profiles.rs",
-        parts: "`session::SessionError`",
-        until: "profiles has an error of its own (session imports profiles, so this is a circle)",
-    },
-    Awaited {
-        path: "daemon/src/rpc/",
-        parts: "`keeper::control `keeper::log_ring `sys::peer",
-        until: "rpc speaks to session instead of in the keeper's frames, or the table says why it does",
-    },
-    Awaited {
-        path: "daemon/src/session/",
-        parts: "`keeper::log_ring `launch:: `patch:: `sys::memfd `dunlin_sandbox_profiles`",
-        until: "output, sandbox and link hand these out, or the table says why session reaches for them",
-    },
-    Awaited {
-        path: "daemon/src/keeper/",
-        parts: "`launch::plan",
-        until: "launch::control hands the layer's name out, or the table says why keeper knows plans",
     },
 ];
 

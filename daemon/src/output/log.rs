@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::archive::Archive;
-use crate::keeper::log_ring::{IndexEntry, LogView, Stream};
+pub use crate::keeper::log_ring::Stream;
+use crate::keeper::log_ring::{IndexEntry, LogView};
 
 /// What is at an offset.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,11 +8,14 @@ use tonic::{Code, Status};
 
 use super::status::status;
 use crate::{
-    keeper::{control::Ended, log_ring::Stream},
-    output::log::Piece,
+    output::log::{Piece, Stream},
     sandbox::Weakening,
     session::{
-        Actor, ActorKind, Session, follow::Followed, sandboxes::SandboxRecord, start::Placement, state::Exit,
+        Actor, ActorKind, Session,
+        follow::Followed,
+        sandboxes::SandboxRecord,
+        start::Placement,
+        state::{Ended, Exit},
         wait::Reason,
     },
 };

@@ -14,8 +14,7 @@ use crate::{
     clock::unix_ms,
     doctor::{self, Finding},
     ids,
-    keeper::control::{Ended, Frame, STOP},
-    session::{SessionError, sandboxes::Port, start::Starter},
+    session::{SessionError, sandboxes::Port, start::Starter, state::Ended},
 };
 
 /// The service.
@@ -113,7 +112,7 @@ impl DaemonService for DaemonsService {
             let what = format!("{running} sessions run; end them with `dunlin kill`, or stop with --force");
             return Err(status(Code::FailedPrecondition, "SESSIONS_RUN", what));
         }
-        self.starter.link.ask(Frame::new(STOP, 0), &[], &[]).await.map_err(SessionError::from)?;
+        self.starter.link.stop().await.map_err(SessionError::from)?;
         Ok(Response::new(v1::StopResponse { ended_sessions: running }))
     }
 }

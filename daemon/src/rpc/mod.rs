@@ -2,7 +2,6 @@
 
 pub mod convert;
 pub mod daemon;
-pub mod peer;
 pub mod profiles;
 pub mod sandboxes;
 pub mod sessions;

@@ -41,7 +41,11 @@ impl ProfileService for ProfilesService {
         &self,
         request: Request<v1::ListProfilesRequest>,
     ) -> Result<Response<v1::ListProfilesResponse>, Status> {
-        let catalog = self.starter.profiles.catalog(Path::new(&request.into_inner().workspace))?;
+        let catalog = self
+            .starter
+            .profiles
+            .catalog(Path::new(&request.into_inner().workspace))
+            .map_err(SessionError::from)?;
         let mut profiles: Vec<_> = catalog.sources().iter().map(|source| summary(&catalog, source)).collect();
         profiles.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(Response::new(v1::ListProfilesResponse { profiles }))
@@ -55,7 +59,7 @@ impl ProfileService for ProfilesService {
         let want = self.starter.want(&placement)?;
         let policy =
             crate::sandbox::policy::resolve(&want, &self.starter.machine).map_err(SessionError::from)?;
-        let catalog = self.starter.profiles.catalog(&want.workspace)?;
+        let catalog = self.starter.profiles.catalog(&want.workspace).map_err(SessionError::from)?;
         let source = catalog.sources().iter().find(|source| source.name == want.profile.name);
         Ok(Response::new(v1::ProfileDetail {
             summary: source.map(|source| summary(&catalog, source)),
@@ -71,7 +75,8 @@ impl ProfileService for ProfilesService {
         request: Request<v1::CheckProfileRequest>,
     ) -> Result<Response<v1::CheckProfileResponse>, Status> {
         let request = request.into_inner();
-        let catalog = self.starter.profiles.catalog(Path::new(&request.workspace))?;
+        let catalog =
+            self.starter.profiles.catalog(Path::new(&request.workspace)).map_err(SessionError::from)?;
         let name = Path::new(&request.file).file_stem().and_then(|name| name.to_str()).unwrap_or("profile");
         let source = Source::user(name, request.file.clone(), request.text);
         let errors = catalog.resolve_source(&source).err().map(|error| error.to_string());

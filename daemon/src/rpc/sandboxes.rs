@@ -10,10 +10,7 @@ use super::{
     convert,
     status::{later, status},
 };
-use crate::{
-    keeper::control::Ended,
-    session::{SessionError, sandboxes::SandboxRecord, start::Starter},
-};
+use crate::session::{SessionError, sandboxes::SandboxRecord, start::Starter, state::Ended};
 
 /// The service.
 pub struct SandboxesService {

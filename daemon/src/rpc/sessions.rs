@@ -3,8 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dunlin_proto::v1::{self, session_service_server::SessionService};
-use nix::sys::signal::Signal;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -14,14 +13,14 @@ use super::{
 };
 use crate::{
     ids,
-    keeper::control::{Ended, Frame, KILL_SESSION, REMOVE, Refusal, Target},
     output::log::Piece,
     session::{
-        Session, SessionError, excerpt,
+        Session, SessionError, ending, excerpt,
         exec::{self, Act, Exec},
         foreground,
-        input::{self, Typing},
+        input::{self, Target, Typing},
         start::{Start, Starter, command_line},
+        state::Ended,
         wait::{self, Wait},
     },
 };
@@ -33,9 +32,6 @@ const READ_MAX_BYTES: u64 = 3 << 20;
 /// Terminal sizes without one given: a model's, and a program's.
 const MODEL_SIZE: (u16, u16) = (200, 50);
 const PLAIN_SIZE: (u16, u16) = (80, 24);
-
-/// A killed session is gone within this, or the call says that it is not.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The service.
 #[derive(Clone)]
@@ -300,27 +296,7 @@ impl SessionService for Sessions {
     ) -> Result<Response<v1::Session>, Status> {
         let request = request.into_inner();
         let session = self.find(&request.session)?;
-        let link = &self.starter.link;
-        let mut live = session.watch();
-        if request.grace_ms > 0 && session.live().ended == Ended::No {
-            for signal in [Signal::SIGHUP, Signal::SIGTERM] {
-                input::signal(link, &session, signal as i32, Target::Session, 0).await?;
-            }
-            let grace = Duration::from_millis(request.grace_ms);
-            // Still there: it is killed below.
-            let _ = timeout(grace, live.wait_for(|live| live.empty)).await;
-        }
-        if !session.live().empty {
-            link.ask(Frame::new(KILL_SESSION, input::number(&session)?), &[], &[])
-                .await
-                .map_err(SessionError::from)?;
-            if timeout(KILL_PATIENCE, live.wait_for(|live| live.empty)).await.is_err() {
-                let what = format!("session {} was killed and its processes are not gone yet", session.id());
-                let next_step = "look again with `dunlin ls`: a process may be stuck in the kernel".into();
-                return Err(SessionError::NotNow { reason: "STUCK", what, next_step }.into());
-            }
-        }
-        session.settled().await;
+        ending::terminate(&self.starter.link, &session, Duration::from_millis(request.grace_ms)).await?;
         Ok(Response::new(self.describe(&session).await))
     }
 
@@ -329,26 +305,7 @@ impl SessionService for Sessions {
         request: Request<v1::RemoveSessionRequest>,
     ) -> Result<Response<v1::RemoveSessionResponse>, Status> {
         let session = self.find(&request.into_inner().session)?;
-        let running = || {
-            let what = format!("session {} still runs", session.id());
-            SessionError::NotNow {
-                reason: "RUNNING",
-                what,
-                next_step: "end it first with `dunlin kill`".into(),
-            }
-        };
-        if !session.live().empty {
-            return Err(running().into());
-        }
-        if let Some(number) = session.number {
-            let reply = self.starter.link.ask(Frame::new(REMOVE, number), &[], &[]).await;
-            if reply.map_err(SessionError::from)?.refusal == Refusal::Running {
-                return Err(running().into());
-            }
-        }
-        self.starter.registry.remove(&session);
-        session.log.archive().remove().map_err(SessionError::from)?;
-        self.starter.registry.announce("session.removed", &session.record());
+        ending::remove(&self.starter, &session).await?;
         Ok(Response::new(v1::RemoveSessionResponse {}))
     }
 

@@ -39,7 +39,7 @@ impl From<SessionError> for Status {
             SessionError::ProgramNotFound { .. } => (Code::NotFound, "PROGRAM_NOT_FOUND"),
             SessionError::CannotExecute { .. } => (Code::FailedPrecondition, "CANNOT_EXECUTE"),
             SessionError::Sandbox(error) => sandbox(error),
-            SessionError::Profile(_) => (Code::InvalidArgument, "PROFILE"),
+            SessionError::Profile(_) | SessionError::Profiles(_) => (Code::InvalidArgument, "PROFILE"),
             SessionError::Archive(_) => (Code::DataLoss, "ARCHIVE"),
             SessionError::Keeper(_) => (Code::Unavailable, "KEEPER"),
             SessionError::Internal(_) => (Code::Internal, "INTERNAL"),

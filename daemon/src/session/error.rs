@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{link::LinkError, sandbox::SandboxError};
+use crate::{link::LinkError, profiles::ProfilesError, sandbox::SandboxError};
 
 /// Why a request about a session was refused.
 #[derive(Debug, Error)]
@@ -81,6 +81,9 @@ pub enum SessionError {
     /// The profile does not exist or is not sound.
     #[error("{0}")]
     Profile(String),
+    /// No profile could be looked up.
+    #[error(transparent)]
+    Profiles(#[from] ProfilesError),
     /// Output could not be read from disk.
     #[error("the output of this session cannot be read: {0}; see the state directory's disk")]
     Archive(#[from] std::io::Error),

@@ -3,11 +3,12 @@
 use std::os::fd::AsFd;
 
 use super::{Session, SessionError};
+pub use crate::keeper::control::Target;
 use crate::{
     ids,
     keeper::control::{
-        ANY_OFFSET, FLAG_EOF, Frame, QUERY, RESIZE, Refusal, SIGNAL_SESSION, TAIL_MAX_BYTES, Target,
-        TerminalState, WRITE,
+        ANY_OFFSET, FLAG_EOF, Frame, QUERY, RESIZE, Refusal, SIGNAL_SESSION, TAIL_MAX_BYTES, TerminalState,
+        WRITE,
     },
     link::{Link, Reply},
     sys::memfd,

@@ -6,6 +6,7 @@
 pub mod archiver;
 pub mod attendance;
 pub mod denied;
+pub mod ending;
 pub mod error;
 pub mod events;
 pub mod excerpt;

@@ -1,6 +1,7 @@
 //! What is known of a running or ended session, and what follows from it. Pure.
 
-use crate::keeper::control::{Ended, SessionFacts};
+pub use crate::keeper::control::Ended;
+use crate::keeper::control::SessionFacts;
 
 /// The keeper's last word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
