@@ -17,7 +17,6 @@ pub enum Step {
     Install,
     /// Like `Install`, with what was there kept; where it is unsupported, `Install` follows.
     Exchange,
-    SyncDir,
 }
 
 /// Asked right before each step; an error stands for that of the system call.

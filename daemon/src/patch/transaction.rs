@@ -1,5 +1,8 @@
 //! Changes files all together or not at all.
 //!
+//! New contents are on the disk before a name leads to them; the names themselves are left to the file
+//! system's next commit, so a machine that crashes then shows each file whole, old or new.
+//!
 //! Invariant: the tree is the old one until every new content is staged and synced and the journal holds
 //! the undo record; from there each operation notes how to take it back, and the first that fails takes
 //! all back. A file is swapped for its new content in one step, and what the swap returns must be what was
@@ -113,7 +116,6 @@ impl Transaction<'_, '_> {
         for operation in &layout.operations {
             self.operate(operation)?;
         }
-        self.sync_directories(layout)?;
         Ok(undo)
     }
 
@@ -289,21 +291,6 @@ impl Transaction<'_, '_> {
         written.map_err(|error| self.failed(index, error))
     }
 
-    fn sync_directories(&mut self, layout: &Layout) -> Result<(), PatchError> {
-        let parents = self.changes.iter().filter_map(|change| existing_directory(&change.path));
-        let made = layout.made_dirs.iter().filter_map(|path| path.parent().map(Path::to_owned));
-        let mut directories: Vec<PathBuf> = parents.chain(made).collect();
-        directories.sort();
-        directories.dedup();
-        for directory in directories {
-            self.gate
-                .pass(Step::SyncDir, &directory)
-                .and_then(|()| sync_directory(&directory))
-                .map_err(|error| self.failed_at(&directory, error))?;
-        }
-        Ok(())
-    }
-
     fn failed(&self, index: usize, error: io::Error) -> PatchError {
         let change = &self.changes[index];
         PatchError::io(act(change), &change.shown, error, &change.path, self.terms.workspace)
@@ -334,15 +321,6 @@ fn write_entry(
         .and_then(|()| entry.frame().map_err(io::Error::other))
         .and_then(|frame| journal.write(&frame))
         .map_err(|error| PatchError::Journal { source: error })
-}
-
-/// A directory that may not be opened for reading cannot be synced by us, and needs not be.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    match File::open(directory) {
-        Ok(handle) => handle.sync_all(),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 pub(super) fn write_over(mut handle: File, bytes: &[u8]) -> io::Result<File> {
