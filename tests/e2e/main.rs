@@ -1,3 +1,4 @@
 //! The two real binaries, driven end to end: real kernel, real terminals, real sockets.
 
+mod agent;
 mod survival;

@@ -112,7 +112,8 @@ struct Course<'a> {
 impl<M: Model, H: ToolHost> Driver<M, H> {
     pub fn new(model: Arc<M>, host: Arc<H>, settings: Settings, conversation: Conversation) -> Driver<M, H> {
         let context_tokens = conversation.estimated_tokens();
-        let driver = Driver { model, host, settings, conversation, news: News::default(), context_tokens };
+        let news = News::of_items(conversation.items());
+        let driver = Driver { model, host, settings, conversation, news, context_tokens };
         driver.host.take_role(driver.role());
         driver
     }
@@ -157,8 +158,8 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
     /// Goes on with another conversation.
     pub fn switch(&mut self, conversation: Conversation) {
         self.context_tokens = conversation.estimated_tokens();
+        self.news = News::of_items(conversation.items());
         self.conversation = conversation;
-        self.news.forget();
         self.host.take_role(self.role());
     }
 

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use crate::tools::result::{ExecResult, SessionView};
 
 /// What the model last saw of each session.
@@ -21,13 +23,25 @@ enum Seen {
 }
 
 impl News {
+    /// What the model saw according to its conversation: the results in it name sessions.
+    pub fn of_items(items: &[Value]) -> News {
+        let mut news = News::default();
+        for item in items {
+            let result: Value =
+                item["output"].as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+            if let (Some(session), Some(running)) =
+                (result["session_id"].as_str(), result["running"].as_bool())
+            {
+                let seen = Seen::by(running, result["reason"].as_str().unwrap_or_default());
+                news.seen.insert(session.to_owned(), seen);
+            }
+        }
+        news
+    }
+
     /// The model was shown the result of a call.
     pub fn saw_result(&mut self, result: &ExecResult) {
-        let seen = match (result.running, result.reason) {
-            (false, _) => Seen::Ended,
-            (true, "waiting_for_input" | "maybe_input") => Seen::Waiting,
-            (true, _) => Seen::Running,
-        };
+        let seen = Seen::by(result.running, result.reason);
         self.seen.insert(result.session_id.clone(), seen);
     }
 
@@ -68,6 +82,14 @@ impl News {
 }
 
 impl Seen {
+    fn by(running: bool, reason: &str) -> Seen {
+        match (running, reason) {
+            (false, _) => Seen::Ended,
+            (true, "waiting_for_input" | "maybe_input") => Seen::Waiting,
+            (true, _) => Seen::Running,
+        }
+    }
+
     fn of(session: &SessionView) -> Seen {
         match session.state {
             "waiting" => Seen::Waiting,
@@ -126,6 +148,18 @@ mod tests {
         let mut news = News::default();
         news.saw_result(&ExecResult { session_id: "a".into(), reason: "exited", ..ExecResult::default() });
         assert_eq!(tell(&mut news, &[session("a", "exited", Some(0))]), "");
+    }
+
+    #[test]
+    fn a_resumed_conversation_knows_what_it_saw() {
+        let result = |id: &str, running: bool| {
+            let text =
+                serde_json::json!({"session_id": id, "running": running, "reason": "deadline"}).to_string();
+            serde_json::json!({"type": "function_call_output", "call_id": id, "output": text})
+        };
+        let mut news = News::of_items(&[result("a", true), result("b", false), Value::Null]);
+        let sessions = [session("a", "exited", Some(4)), session("b", "exited", Some(0))];
+        assert_eq!(tell(&mut news, &sessions), "- a (make) ended with exit code 4");
     }
 
     #[test]
