@@ -32,6 +32,7 @@ pub fn reader(group: i32) -> Option<Reader> {
 
 fn waiting(pid: i32) -> Option<Reader> {
     let process = Path::new("/proc").join(pid.to_string());
+    let switches = asleep(&process)?;
     let call = fs::read_to_string(process.join("syscall"));
     let fd = match call {
         Ok(call) => read_of(&call)?,
@@ -46,7 +47,8 @@ fn waiting(pid: i32) -> Option<Reader> {
     };
     let file = fs::read_link(process.join("fd").join(fd.to_string())).ok()?;
     let terminal = file.starts_with("/dev/pts") || file == Path::new("/dev/tty");
-    terminal.then(|| Reader { pid, switches: switches(&process).unwrap_or_default() })
+    // Asleep before and after, without a wake between: a process that lost its CPU inside a read shows the same call.
+    (terminal && asleep(&process)? == switches).then_some(Reader { pid, switches })
 }
 
 /// The descriptor of a read that /proc/PID/syscall shows, if it is one.
@@ -57,10 +59,14 @@ fn read_of(call: &str) -> Option<u64> {
     READS.contains(&number).then_some(fd)
 }
 
-fn switches(process: &Path) -> Option<u64> {
+/// Its voluntary context switches so far, if it sleeps.
+fn asleep(process: &Path) -> Option<u64> {
     let status = fs::read_to_string(process.join("status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
-    line.trim().parse().ok()
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    if !field("State:")?.starts_with('S') {
+        return None;
+    }
+    field("voluntary_ctxt_switches:")?.parse().ok()
 }
 
 fn members(group: i32) -> Vec<i32> {

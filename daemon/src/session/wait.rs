@@ -24,6 +24,10 @@ const QUIET: Duration = Duration::from_millis(1000);
 /// A line without a newline wakes no reader: after this long a reader that did not stir waits all the same.
 const UNSTIRRED: Duration = Duration::from_millis(100);
 
+/// What a command wrote before it read is on its way through the kernel for a moment: a reader counts once it slept for this
+/// long without a wake, while nothing new came.
+const SETTLED: Duration = Duration::from_millis(3);
+
 /// The terminal is looked at in growing steps from the first to the last of these.
 const LOOK_FIRST: Duration = Duration::from_millis(1);
 const LOOK_LAST: Duration = Duration::from_millis(50);
@@ -132,6 +136,7 @@ pub async fn wait(session: &Arc<Session>, link: &Link, wait: &Wait) -> Came {
     let mut look = LOOK_FIRST;
     let mut last_output = Instant::now();
     let mut end = session.log.end();
+    let mut sleeper: Option<(Reader, Instant)> = None;
     loop {
         let now = *live.borrow_and_update();
         if let Some(matched) = search.as_mut().and_then(|search| search.look(session)) {
@@ -144,16 +149,29 @@ pub async fn wait(session: &Arc<Session>, link: &Link, wait: &Wait) -> Came {
             end = session.log.end();
             last_output = Instant::now();
             look = LOOK_FIRST;
+            sleeper = None;
         }
-        if wait.for_input && session.record().tty && waits_for_input(session, link, wait.after_input).await {
-            return Came::of(Reason::WaitingForInput);
+        if wait.for_input && session.record().tty {
+            let reader = waiting_reader(session, link, wait.after_input).await;
+            match (reader, sleeper) {
+                (Some(reader), Some((known, since))) if reader == known => {
+                    if since.elapsed() >= SETTLED && session.log.end() == end {
+                        return Came::of(Reason::WaitingForInput);
+                    }
+                }
+                (reader, _) => sleeper = reader.map(|reader| (reader, Instant::now())),
+            }
+            if sleeper.is_some() {
+                look = LOOK_FIRST;
+            }
         }
         let quiet_at = wait.after_input.filter(|after| end > after.output_end).map(|_| last_output + QUIET);
         if quiet_at.is_some_and(|at| at <= Instant::now()) {
             return Came::of(Reason::Quiet);
         }
         if wait.deadline.is_some_and(|at| at <= Instant::now()) {
-            return Came::of(Reason::Deadline);
+            // No time is left to see it sleep on: that it waits is true all the same.
+            return Came::of(if sleeper.is_some() { Reason::WaitingForInput } else { Reason::Deadline });
         }
         let looks_again = (wait.for_input && session.record().tty).then(|| Instant::now() + look);
         look = (look * 2).min(LOOK_LAST);
@@ -195,18 +213,16 @@ async fn ended(session: &Session, wait: &Wait, search: Option<&mut Search<'_>>) 
     }
 }
 
-/// Whether a foreground process waits in a cooked read, and has done so since the input.
-async fn waits_for_input(session: &Session, link: &Link, after: Option<AfterInput>) -> bool {
-    let Ok(state) = input::terminal(link, session).await else { return false };
+/// The foreground process that waits in a cooked read, and has done so since the input.
+async fn waiting_reader(session: &Session, link: &Link, after: Option<AfterInput>) -> Option<Reader> {
+    let state = input::terminal(link, session).await.ok()?;
     if !state.cooked || state.queued_bytes > 0 {
-        return false;
+        return None;
     }
-    let Some(reader) = foreground::reader(state.foreground) else { return false };
-    match after {
-        None => true,
-        // The same sleep as before the input: the kernel has not woken it yet, unless there was nothing to wake it with.
-        Some(after) => after.reader != Some(reader) || after.at.elapsed() >= UNSTIRRED,
-    }
+    let reader = foreground::reader(state.foreground)?;
+    // The same sleep as before the input: the kernel has not woken it yet, unless there was nothing to wake it with.
+    let unmoved = after.is_some_and(|after| after.reader == Some(reader) && after.at.elapsed() < UNSTIRRED);
+    (!unmoved).then_some(reader)
 }
 
 /// Who reads the terminal now; taken before input is typed.
