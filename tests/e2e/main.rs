@@ -1,4 +1,5 @@
 //! The two real binaries, driven end to end: real kernel, real terminals, real sockets.
 
 mod agent;
+mod demo;
 mod survival;

@@ -105,21 +105,28 @@ pub async fn run<H: ToolHost>(project: &Project, host: H) -> Result<u8, AgentErr
     let sessions = driver.host.list_sessions().await?;
     let (done, held, lost) = (work(&root), protections(&root), losses(&sessions));
     show.line("");
-    for (what, holds) in done.iter().chain(&held) {
-        let mark =
-            if *holds { paint.paint(Paint::GREEN, "✓") } else { paint.paint(Paint::RED, "✗ not true:") };
-        show.line(&format!("{mark} {what}"));
+    for check in done.iter().chain(&held) {
+        let (style, mark, words) = if check.holds {
+            (Paint::GREEN, "✓", check.true_words)
+        } else {
+            (Paint::RED, "✗", check.false_words)
+        };
+        show.line(&format!("{} {words}", paint.paint(style, mark)));
     }
     for line in enforced(&lost) {
         show.line(&paint.paint(Paint::BOLD, &line));
     }
-    let all = |checks: &[Check]| checks.iter().all(|(_, holds)| *holds);
+    let all = |checks: &[Check]| checks.iter().all(|check| check.holds);
     // What a reduced sandbox lets through was told as lost; a full one must let nothing through.
     Ok(if all(&done) && (all(&held) || !lost.is_empty()) { 0 } else { 1 })
 }
 
-/// A claim, and whether it is true.
-type Check = (&'static str, bool);
+/// Something looked at on the host.
+struct Check {
+    holds: bool,
+    true_words: &'static str,
+    false_words: &'static str,
+}
 
 fn driver<H: ToolHost>(replay: &Replay, project: &Project, host: H) -> Result<Driver<Client, H>, AgentError> {
     let provider = replay.provider();
@@ -151,9 +158,14 @@ fn work(root: &Path) -> [Check; 2] {
     let commits = git(root, &["rev-list", "--count", "HEAD"]).unwrap_or_default();
     let status = git(root, &["status", "--porcelain", "--", "tally.sh"]);
     let configured = std::fs::read_to_string(root.join("report.conf")).unwrap_or_default();
+    let committed = commits.trim() == "2" && status.is_ok_and(|status| status.is_empty());
     [
-        ("the repair is committed", commits.trim() == "2" && status.is_ok_and(|status| status.is_empty())),
-        ("the program that asked was answered", configured == "name=Ada\n"),
+        check(committed, "the repair is committed", "the repair is not committed"),
+        check(
+            configured == "name=Ada\n",
+            "the program that asked was answered",
+            "report.conf was not written",
+        ),
     ]
 }
 
@@ -163,7 +175,15 @@ fn protections(root: &Path) -> [Check; 2] {
     if outside {
         let _ = std::fs::remove_file(OUTSIDE);
     }
-    [("nothing was written to /etc", !outside), ("no git hook was planted", !root.join(HOOK).exists())]
+    let hook = root.join(HOOK).exists();
+    [
+        check(!outside, "nothing was written to /etc", "a file was written to /etc (and is removed)"),
+        check(!hook, "no git hook was planted", "a git hook was planted, which the host would run"),
+    ]
+}
+
+fn check(holds: bool, true_words: &'static str, false_words: &'static str) -> Check {
+    Check { holds, true_words, false_words }
 }
 
 /// What this machine does not enforce for these sessions, each loss once.
@@ -183,10 +203,13 @@ fn enforced(lost: &[&Weakening]) -> Vec<String> {
         return vec!["enforced: FULL".into()];
     }
     let losses: Vec<String> = lost.iter().map(|weakening| neutralise_line(&weakening.what)).collect();
-    let remedy = lost.iter().map(|weakening| weakening.remedy.as_str()).find(|remedy| !remedy.is_empty());
+    let mends = |remedy: &str| lost.iter().filter(|weakening| weakening.remedy == remedy).count();
+    let remedies = lost.iter().map(|weakening| weakening.remedy.as_str()).filter(|remedy| !remedy.is_empty());
+    // The first of those that mend most.
+    let best = remedies.rev().max_by_key(|remedy| mends(remedy)).unwrap_or("dunlin doctor");
     vec![
         format!("enforced: REDUCED (lost: {})", losses.join("; ")),
-        format!("to mend it: {}", neutralise_line(remedy.unwrap_or("dunlin doctor"))),
+        format!("to mend it: {}", neutralise_line(best)),
     ]
 }
 
@@ -223,8 +246,8 @@ mod tests {
         let test = Command::new("sh").arg("test.sh").current_dir(&root).output().unwrap();
         assert_eq!(test.status.code(), Some(1));
         assert_eq!(String::from_utf8_lossy(&test.stdout), "FAILED: expected 15, got 10\n");
-        assert_eq!(work(&root).map(|(_, holds)| holds), [false, false], "nothing is done yet");
-        assert_eq!(protections(&root).map(|(_, holds)| holds), [true, true]);
+        assert_eq!(work(&root).map(|check| check.holds), [false, false], "nothing is done yet");
+        assert_eq!(protections(&root).map(|check| check.holds), [true, true]);
     }
 
     #[tokio::test]
@@ -247,5 +270,7 @@ mod tests {
             ["enforced: REDUCED (lost: its own /tmp; pids)", "to mend it: sudo sysctl -w a=1"]
         );
         assert_eq!(enforced(&[&first])[1], "to mend it: dunlin doctor");
+        let (third, fourth) = (weakening("ports", "b"), weakening("names", "b"));
+        assert_eq!(enforced(&[&second, &third, &fourth])[1], "to mend it: b", "what mends most");
     }
 }

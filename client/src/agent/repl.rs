@@ -61,9 +61,7 @@ pub fn columns() -> usize {
 impl<M: Model, H: ToolHost, L: Lines, W: Write + Send> Repl<'_, M, H, L, W> {
     fn greet(&mut self, replay: Option<&str>) {
         if let Some(title) = replay {
-            let label = self.paint.paint(Paint::YELLOW, "REPLAY");
-            self.show
-                .line(&format!("{label} {}: a recording answers, no model is asked", neutralise_line(title)));
+            self.show.replay(title);
         }
         let settings = &self.driver.settings;
         let workspace = &self.driver.conversation.beginning().workspace;

@@ -66,6 +66,12 @@ impl<W: Write + Send> Show<W> {
         self.write(&format!("{line}\n"));
     }
 
+    /// Says that a recording answers.
+    pub fn replay(&mut self, title: &str) {
+        let label = self.paint.paint(Paint::YELLOW, "REPLAY");
+        self.line(&format!("{label} {}: a recording answers, no model is asked", neutralise_line(title)));
+    }
+
     /// Rings the terminal's bell.
     pub fn bell(&mut self) {
         let _ = self.out.write_all(b"\x07").and_then(|()| self.out.flush());

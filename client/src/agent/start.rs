@@ -132,7 +132,7 @@ impl Prepared {
         let mut driver = Driver::new(Arc::new(self.client), Arc::new(host), self.settings, self.conversation);
         driver.instruct().await?;
         let ended = match &options.prompt {
-            Some(prompt) => one_shot(&mut driver, prompt, &options).await,
+            Some(prompt) => one_shot(&mut driver, prompt, &options, label.as_deref()).await,
             None => repl::run(&mut driver, &options, label.as_deref()).await,
         };
         if !options.json && !driver.conversation.items().is_empty() {
@@ -147,17 +147,17 @@ async fn one_shot<H: ToolHost>(
     driver: &mut Driver<Client, H>,
     prompt: &str,
     options: &Options,
+    replay: Option<&str>,
 ) -> Result<u8, AgentError> {
     let cancel = CancellationToken::new();
     let mut watch: Box<dyn Watch> = if options.json {
         Box::new(Lines::begin(std::io::stdout(), driver.conversation.beginning()))
     } else {
-        Box::new(Show::new(
-            std::io::stderr(),
-            Paint::of_terminal(std::io::stderr().is_terminal()),
-            repl::columns(),
-            false,
-        ))
+        let err = std::io::stderr();
+        let paint = Paint::of_terminal(err.is_terminal());
+        let mut show = Show::new(err, paint, repl::columns(), false);
+        replay.into_iter().for_each(|title| show.replay(title));
+        Box::new(show)
     };
     let report = interruptible(&cancel, driver.turn(prompt, &mut *watch, &cancel))
         .await
