@@ -2,4 +2,5 @@
 
 mod agent;
 mod demo;
+mod sandboxed;
 mod survival;

@@ -1,0 +1,172 @@
+//! Real work inside the default profile, as everybody that the tests can be.
+
+use dunlin_harness::{User, World, require, users};
+use serde_json::{Value, json};
+
+/// A world of each user, with a repository as its workspace.
+fn worlds() -> impl Iterator<Item = World> {
+    users().into_iter().map(|user| {
+        let world = World::of(user);
+        world.git_workspace();
+        world
+    })
+}
+
+/// A shell line in the default profile.
+fn inside(world: &World, line: &str) -> dunlin_harness::Finished {
+    world.dunlin(&["run", "--", "sh", "-c", line])
+}
+
+/// The model's call.
+fn exec(world: &World, call: &Value) -> Value {
+    let finished = world.dunlin(&["tool", "unified_exec", &call.to_string()]);
+    let result = finished.json();
+    assert!(result.get("error").is_none(), "{call}: {result}");
+    result
+}
+
+fn found(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|entry| entry.join(program).is_file())
+}
+
+#[test]
+fn git_works_and_what_the_host_runs_later_is_out_of_reach() {
+    for world in worlds() {
+        let work = "git status --short && echo more >> README && git add README && git commit -qm second && \
+                    git checkout -qb topic && git branch && git stash list && git worktree add -q ../workspace/tree && git gc -q";
+        inside(&world, work).expect(0);
+        let log = world.finish("git", &["log", "--format=%an %s", "topic"]).expect(0).out();
+        assert_eq!(log, "Tester second\nTester first\n", "the caller's own identity");
+        for line in [
+            "echo x > .git/hooks/pre-commit",
+            "git config core.fsmonitor /bin/true",
+            "mv .git gone",
+            "echo .. > .git/commondir",
+        ] {
+            let refused = inside(&world, line);
+            assert_ne!(refused.code(), 0, "{line}: {}", refused.err());
+        }
+        assert!(!world.workspace().join(".git/hooks/pre-commit").exists());
+        world.finish("git", &["config", "--get", "core.fsmonitor"]).expect(1);
+        world.finish("git", &["status", "--short"]).expect(0);
+    }
+}
+
+#[test]
+fn nothing_outside_is_written_and_secrets_are_absent() {
+    for world in worlds() {
+        world.write(&world.home().join(".ssh/id_test"), "secret\n");
+        let outside = world.path("outside");
+        // The workspace's neighbours lie in a /var/tmp that is the sandbox's own: what is written there stays there.
+        inside(&world, &format!("echo x > {}", outside.display()));
+        assert!(!outside.exists());
+        for place in ["/usr/x", "/etc/x", "/x"] {
+            let refused = inside(&world, &format!("echo x > {place}"));
+            assert_ne!(refused.code(), 0, "{place}");
+            assert!(!std::path::Path::new(place).exists(), "{place}");
+        }
+        assert_ne!(inside(&world, "cat ~/.ssh/id_test").code(), 0);
+        let socket = format!("test -e {}", world.socket().display());
+        assert_ne!(inside(&world, &socket).code(), 0, "the daemon's socket is in reach");
+        inside(&world, "touch ~/mine /tmp/mine").expect(0);
+        assert!(!world.home().join("mine").exists(), "HOME is private");
+        inside(&world, "test -e ~/mine -a -e /tmp/mine").expect(0);
+    }
+}
+
+#[test]
+fn a_server_in_one_session_is_reached_from_the_next_and_outlives_its_command() {
+    require!("python3", found("python3"), "the server is a python program");
+    for world in worlds() {
+        let serve = "/usr/bin/python3 -m http.server --bind 127.0.0.1 8123 >/dev/null 2>&1 & \
+                     until /usr/bin/python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8123))'; do :; done 2>/dev/null";
+        let started = exec(&world, &json!({"input": [serve], "timeout_ms": 60000}));
+        assert_eq!(started["exit_code"], 0, "{started}");
+        let id = started["session_id"].as_str().expect("an id");
+        let ask =
+            "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8123/README').read())";
+        let answered = exec(&world, &json!({"input": ["/usr/bin/python3", "-c", ask], "timeout_ms": 60000}));
+        assert_eq!(answered["stdout"], "b'hello\\n'\n", "{answered}");
+        assert_eq!(world.session(id)["survivors"], 1);
+        world.dunlin(&["kill", id]).expect(0);
+        let gone = exec(&world, &json!({"input": ["/usr/bin/python3", "-c", ask], "timeout_ms": 60000}));
+        assert_ne!(gone["exit_code"], 0, "{gone}");
+    }
+}
+
+#[test]
+fn a_terminal_inside_has_a_name_job_control_and_an_interrupt_that_ends_the_command_only() {
+    for world in worlds() {
+        let named = exec(&world, &json!({"input": ["tty"]}));
+        assert!(named["stdout"].as_str().expect("text").starts_with("/dev/pts/"), "{named}");
+        let script = "sh -c 'trap \"\" QUIT; sleep 1000'; echo the shell lives";
+        let call = json!({"input": ["bash", "-mc", script], "name": "j", "timeout_ms": 0});
+        exec(&world, &call);
+        let interrupted = exec(&world, &json!({"session_id": "j", "input": ["\u{3}"], "timeout_ms": 60000}));
+        assert_eq!(interrupted["reason"], "exited", "{interrupted}");
+    }
+}
+
+#[test]
+fn a_login_shell_keeps_the_path_and_an_activated_environment_is_the_one_that_runs() {
+    require!("python3", found("python3"), "the environment is python's");
+    for world in worlds() {
+        let marker = world.workspace().join("bin/marker");
+        world.write(&marker, "#!/bin/sh\necho marked\n");
+        world.finish("chmod", &["+x", "bin/marker"]).expect(0);
+        let path = format!("{}:/usr/bin:/bin", world.workspace().join("bin").display());
+        let mut login = world.client(&["run", "--", "bash", "-lc", "marker"]);
+        login.env("PATH", &path);
+        assert_eq!(dunlin_harness::Running::start(login).finish().expect(0).out(), "marked\n");
+        world.finish("/usr/bin/python3", &["-m", "venv", "--without-pip", "venv"]).expect(0);
+        let venv = world.workspace().join("venv");
+        let mut python =
+            world.client(&["run", "--", "bash", "-lc", "python -c 'import sys; print(sys.prefix)'"]);
+        python.env("PATH", format!("{}:/usr/bin:/bin", venv.join("bin").display())).env("VIRTUAL_ENV", &venv);
+        let prefix = dunlin_harness::Running::start(python).finish().expect(0).out();
+        assert_eq!(prefix.trim_end(), venv.display().to_string());
+    }
+}
+
+#[test]
+fn a_sandbox_and_what_runs_in_it_survive_the_worker() {
+    for world in worlds() {
+        exec(
+            &world,
+            &json!({"input": ["sh", "-c", "echo kept > /tmp/note; read line; echo got $line"], "name": "s"}),
+        );
+        world.kill_worker();
+        let answered = exec(&world, &json!({"session_id": "s", "input": ["words\n"]}));
+        assert!(answered["stdout"].as_str().expect("text").contains("got words"), "{answered}");
+        assert_eq!(inside(&world, "cat /tmp/note").expect(0).out(), "kept\n", "the same sandbox");
+    }
+}
+
+#[test]
+fn a_patch_is_applied_by_the_sandbox_and_taken_back() {
+    for world in worlds() {
+        let patch = "*** Begin Patch\n*** Update File: README\n@@\n-hello\n+goodbye\n*** End Patch\n";
+        let applied =
+            world.dunlin(&["tool", "apply_patch", &json!({"input": patch}).to_string()]).expect(0).json();
+        assert_eq!(applied["exit_code"], 0, "{applied}");
+        let read = || std::fs::read_to_string(world.workspace().join("README")).expect("README");
+        assert_eq!(read(), "goodbye\n");
+        world.dunlin(&["patch", "--revert", applied["patch_id"].as_str().expect("an id")]).expect(0);
+        assert_eq!(read(), "hello\n");
+        let hook = "*** Begin Patch\n*** Add File: .git/hooks/pre-commit\n+#!/bin/sh\n*** End Patch\n";
+        let refused = world.dunlin(&["tool", "apply_patch", &json!({"input": hook}).to_string()]);
+        assert_eq!(refused.json()["exit_code"], 1, "{}", refused.out());
+        assert!(!world.workspace().join(".git/hooks/pre-commit").exists());
+    }
+}
+
+#[test]
+fn a_caller_from_another_user_namespace_is_refused() {
+    require!("unshare", found("unshare"), "unshare makes the namespace");
+    let world = World::of(User::Own);
+    let client = dunlin_harness::world::binary("dunlin-under-test").display().to_string();
+    world.finish("unshare", &["--user", "--map-current-user", &client, "ls"]).expect(3);
+    assert!(world.log().contains("is in another user namespace"), "{}", world.log());
+    world.dunlin(&["ls"]).expect(0);
+}
