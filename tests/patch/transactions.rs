@@ -349,7 +349,8 @@ fn applied(place: &Workplace, text: &str) -> dunlin_daemon::patch::Undo {
 
 #[test]
 fn a_revert_is_refused_when_any_place_changed_and_names_it() {
-    let changes: [(&str, fn(&Workplace)); 5] = [
+    type Change = (&'static str, fn(&Workplace));
+    let changes: [Change; 5] = [
         ("edit.sh", |place| place.write("edit.sh", b"uno\nmore\n")),
         ("edit.sh", |place| {
             fs::set_permissions(place.path("edit.sh"), fs::Permissions::from_mode(0o700)).expect("a mode");
