@@ -40,8 +40,11 @@ const DIFFERENT_FROM_CODEX: [&str; 23] = [
     "lines_added_twice_are_refused",
     "lines_added_at_the_end_twice_are_refused",
 ];
-const DIFFERENT_FROM_GIT: [&str; 2] =
-    ["unified_zero_context_addition", "unified_addition_behind_the_end_is_refused"];
+const DIFFERENT_FROM_GIT: [&str; 3] = [
+    "unified_zero_context_addition",
+    "unified_addition_behind_the_end_is_refused",
+    "unified_absurd_line_number_is_refused",
+];
 
 /// Without directories: git takes emptied ones away, Codex leaves them.
 fn files(place: &Workplace) -> Tree {

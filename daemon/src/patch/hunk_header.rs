@@ -20,10 +20,12 @@ pub fn numbers(rest: &[u8]) -> Option<Numbers> {
     Some(Numbers { old_index, old_count, new_count })
 }
 
+/// No file has 2³² lines: a larger number is a damaged header, and none can overflow a sum.
 fn range(text: &str) -> Option<(usize, usize)> {
+    let number = |text: &str| text.parse::<u32>().ok().map(|number| number as usize);
     match text.split_once(',') {
-        Some((start, count)) => Some((start.parse().ok()?, count.parse().ok()?)),
-        None => Some((text.parse().ok()?, 1)),
+        Some((start, count)) => Some((number(start)?, number(count)?)),
+        None => Some((number(text)?, 1)),
     }
 }
 
@@ -44,5 +46,6 @@ mod tests {
         check(" def f():", None);
         check(" -1,x +1 @@", None);
         check(" -1 +1", None);
+        check(" -18446744073709551615,9 +1 @@", None);
     }
 }
