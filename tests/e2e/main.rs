@@ -1,6 +1,10 @@
 //! The two real binaries, driven end to end: real kernel, real terminals, real sockets.
 
 mod agent;
+mod attach;
+mod bad_input;
 mod demo;
+mod run;
 mod sandboxed;
+mod sessions;
 mod survival;

@@ -4,10 +4,12 @@
 
 pub mod model_server;
 pub mod run;
+pub mod terminal;
 pub mod until;
 pub mod world;
 
 pub use run::{Finished, Running};
+pub use terminal::Terminal;
 pub use until::until;
 pub use world::{User, World, users};
 

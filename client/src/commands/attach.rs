@@ -26,12 +26,12 @@ pub async fn attach(context: &Context, wanted: cli::Attach) -> Result<u8, Failur
         async move { sessions.get(request).await }
     })
     .await?;
-    output::note(welcome(view::called(&session), detach_key.as_ref(), wanted.read_only));
     let options = Options {
         session: session.id.clone(),
         from: wanted.from,
         read_only: wanted.read_only,
         resize: wanted.resize,
+        welcome: Some(welcome(view::called(&session), detach_key.as_ref(), wanted.read_only)),
         detach_key,
     };
     let mut console = Console::open(&link, options)?;

@@ -30,6 +30,8 @@ pub struct Options {
     /// The session's size follows the terminal's.
     pub resize: bool,
     pub detach_key: Option<DetachKey>,
+    /// Told once the session has the terminal: what is typed from then on goes there, what it says is shown.
+    pub welcome: Option<String>,
 }
 
 /// Why the terminal left the session.
@@ -71,7 +73,7 @@ impl Console {
             Arc::new(Shared { passage: Mutex::default(), sink: Sink::open()?, refused: Mutex::default() });
         let raw = Raw::enter()?;
         let keyboard = Keyboard::start()?;
-        let showing = tokio::spawn(show(viewing, window, Arc::clone(&shared)));
+        let showing = tokio::spawn(show(viewing, window, options.welcome.clone(), Arc::clone(&shared)));
         let typing = tokio::spawn(type_in(keyboard, input, options, Arc::clone(&shared)));
         Ok(Console { raw, continued, shared, showing, typing })
     }
@@ -142,7 +144,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Output to the terminal, sizes to the session.
-async fn show(mut viewing: Viewing, mut window: Signal, shared: Arc<Shared>) -> Left {
+async fn show(
+    mut viewing: Viewing,
+    mut window: Signal,
+    mut welcome: Option<String>,
+    shared: Arc<Shared>,
+) -> Left {
     loop {
         let seen = tokio::select! {
             seen = viewing.next() => seen,
@@ -152,6 +159,13 @@ async fn show(mut viewing: Viewing, mut window: Signal, shared: Arc<Shared>) -> 
             }
         };
         let shown = match seen {
+            Ok(Seen::Attached) => {
+                if let Some(welcome) = welcome.take() {
+                    // Raw mode moves the cursor down only.
+                    output::note(format!("{welcome}\r"));
+                }
+                Ok(())
+            }
             Ok(Seen::Bytes(bytes)) => shared.show(bytes).await,
             Ok(Seen::Refused(why)) => shared.refuse(why).await,
             Ok(Seen::End(session)) => return Left::Ended(session),

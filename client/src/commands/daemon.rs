@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::failure::UNREACHABLE;
 use super::{Context, Failure, output};
 use crate::cli::DaemonCommand;
-use crate::link::{Link, log_file, repeat};
+use crate::link::{self, Link, log_file, repeat};
 
 /// How long a daemon may take to end its sessions and itself.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -44,7 +44,12 @@ async fn stop(context: &Context, end_sessions: bool) -> Result<u8, Failure> {
         output::note("no daemon runs");
         return Ok(0);
     };
-    let ended = link.daemon().stop(StopRequest { end_sessions }).await?.into_inner().ended_sessions;
+    let ended = match link.daemon().stop(StopRequest { end_sessions }).await {
+        Ok(answer) => answer.into_inner().ended_sessions,
+        // It may be gone before its answer is out.
+        Err(status) if link::is_lost(&status) => 0,
+        Err(status) => return Err(status.into()),
+    };
     let deadline = Instant::now() + STOP_PATIENCE;
     let mut pause = Duration::from_millis(2);
     while Link::open_running(&context.address()?).await?.is_some() {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use dunlin_proto::v1::{Session, SignalRequest, SignalTarget, StartRequest, TerminateRequest};
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::failure::STOPPED_WAITING;
 use super::placement::{self, Surroundings, actor, terminal_size, unique_id};
@@ -150,7 +150,7 @@ impl Running {
         match sent.await {
             Ok(_) => Ok(()),
             // It ended in this moment: its status is on the way.
-            Err(status) if status.code() == tonic::Code::FailedPrecondition => Ok(()),
+            Err(status) if status.code() == Code::FailedPrecondition => Ok(()),
             Err(status) => Err(status.into()),
         }
     }
@@ -201,18 +201,22 @@ pub fn tell_detached(session: &Session) {
     ));
 }
 
+/// End it, unless it has ended by itself.
 async fn terminate(link: &Link, session: &str, grace: Duration) -> Result<(), Status> {
     let request = TerminateRequest {
         session: session.to_string(),
         grace_ms: grace.as_millis() as u64,
         actor: Some(actor()),
     };
-    repeat(|| {
+    let ended = repeat(|| {
         let (mut sessions, request) = (link.sessions(), request.clone());
         async move { sessions.terminate(request).await }
-    })
-    .await
-    .map(|_| ())
+    });
+    match ended.await {
+        Ok(_) => Ok(()),
+        Err(status) if status.code() == Code::FailedPrecondition => Ok(()),
+        Err(status) => Err(status),
+    }
 }
 
 async fn at(time: Option<Instant>) {

@@ -18,6 +18,8 @@ const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 
 /// Something to show.
 pub enum Seen {
+    /// The session knows of us: nothing it says from here on is missed.
+    Attached,
     Bytes(Vec<u8>),
     Refused(String),
     End(Box<Session>),
@@ -123,7 +125,8 @@ impl Viewing {
             }
             Event::Refused(why) => Some(Seen::Refused(why)),
             Event::End(session) => Some(Seen::End(Box::new(session))),
-            Event::Session(_) | Event::Size(_) => None,
+            Event::Session(_) => Some(Seen::Attached),
+            Event::Size(_) => None,
         }
     }
 }

@@ -33,6 +33,9 @@ async fn ask(context: &Context, wanted: cli::Wait) -> Result<u8, Failure> {
             "session": answer.session.as_ref().map(view::session_json),
         }))?;
     }
+    if let (Reason::Lost, Some(session)) = (answer.reason(), &answer.session) {
+        output::note(format!("the session {} is lost: its status cannot be known", view::called(session)));
+    }
     Ok(exit_code(&answer, !request.pattern.is_empty()))
 }
 

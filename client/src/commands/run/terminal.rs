@@ -21,6 +21,7 @@ impl Running {
             read_only: false,
             resize: true,
             detach_key,
+            welcome: None,
         };
         let mut console = Console::open(&self.link, options)?;
         let left = self.stay(&mut console, &mut signals).await;
