@@ -126,8 +126,12 @@ impl Keeper {
         self.pump(id, true, EpollFlags::EPOLLIN);
     }
 
-    /// Tells the worker which sessions have output; one announcement each until it has looked.
+    /// Tells the worker which sessions have output; one announcement each until it has looked. Between two workers nobody is told:
+    /// an announcement that nobody heard would never be answered, and the next worker would hear of no output again.
     pub(super) fn announce(&mut self) {
+        if !self.worker.runs() {
+            return;
+        }
         let ids: Vec<u64> = self.dirty.iter().copied().collect();
         for id in ids {
             let Some(session) = self.sessions.get_mut(&id) else {

@@ -77,6 +77,11 @@ impl Worker {
         self.process.as_ref().is_some_and(|(worker, _)| *worker == pid)
     }
 
+    /// Whether there is one to talk to.
+    pub fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// When the next one is to be started, if none runs.
     pub fn restart_at(&self) -> Option<Instant> {
         self.restart_at
