@@ -123,6 +123,11 @@ impl Link {
     }
 }
 
+/// A connection that held this long was a good one.
+const TROUBLE_OVER: Duration = Duration::from_secs(3);
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
 /// Make a call, and make it again while the daemon's worker is away. Only for calls that may be repeated: they
 /// read, or carry a request id or a sequence number.
 pub async fn repeat<T, F>(mut call: impl FnMut() -> F) -> Result<T, Status>
@@ -138,27 +143,45 @@ where
     }
 }
 
-/// How long a caller goes on trying. Starts anew with every answer.
+/// How long a caller goes on trying: bounded for trouble that goes on, anew for trouble that was over.
 #[derive(Debug)]
 pub struct Patience {
-    until: Option<Instant>,
+    trouble: Option<Trouble>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Trouble {
+    since: Instant,
+    last: Instant,
     pause: Duration,
 }
 
 impl Patience {
     pub fn new() -> Patience {
-        Patience { until: None, pause: Duration::from_millis(5) }
+        Patience { trouble: None }
     }
 
     /// Wait a little after a lost connection; the status itself if it is an answer, or if patience has ended.
     pub async fn after(&mut self, status: Status) -> Result<(), Status> {
-        let until = *self.until.get_or_insert_with(|| Instant::now() + RECONNECT_PATIENCE);
-        if !is_lost(&status) || keeper_is_gone(&status) || Instant::now() >= until {
+        if !is_lost(&status) || keeper_is_gone(&status) {
             return Err(status);
         }
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(Duration::from_millis(200));
-        Ok(())
+        match self.pause(Instant::now()) {
+            Some(pause) => {
+                tokio::time::sleep(pause).await;
+                Ok(())
+            }
+            None => Err(status),
+        }
+    }
+
+    /// How long to wait after trouble at `now`; `None` when it has gone on for too long.
+    fn pause(&mut self, now: Instant) -> Option<Duration> {
+        let same = self.trouble.filter(|trouble| now - trouble.last < TROUBLE_OVER);
+        let trouble = same.unwrap_or(Trouble { since: now, last: now, pause: FIRST_PAUSE });
+        let next = (trouble.pause * 2).min(LONGEST_PAUSE);
+        self.trouble = Some(Trouble { last: now, pause: next, ..trouble });
+        (now - trouble.since < RECONNECT_PATIENCE).then_some(trouble.pause)
     }
 }
 
@@ -228,4 +251,34 @@ async fn connect(socket: &Path) -> Result<UnixStream, Refused> {
 
 fn autostart_forbidden() -> bool {
     std::env::var_os("DUNLIN_NO_AUTOSTART").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_that_goes_on_ends_patience() {
+        let (mut patience, begun) = (Patience::new(), Instant::now());
+        let mut now = begun;
+        while let Some(pause) = patience.pause(now) {
+            now += pause;
+        }
+        assert!(now - begun >= RECONNECT_PATIENCE && now - begun < RECONNECT_PATIENCE * 2);
+    }
+
+    #[test]
+    fn trouble_that_was_over_begins_anew() {
+        let (mut patience, mut now) = (Patience::new(), Instant::now());
+        for _ in 0..100 {
+            assert_eq!(patience.pause(now), Some(FIRST_PAUSE));
+            now += TROUBLE_OVER;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_not_asked_for_again() {
+        assert!(Patience::new().after(Status::not_found("no such session")).await.is_err());
+        assert!(Patience::new().after(Status::unavailable("the worker is away")).await.is_ok());
+    }
 }

@@ -79,11 +79,15 @@ impl Running {
 
     /// Reads its standard output until `text` stands in it; everything read so far is returned.
     pub fn read_until(&mut self, text: &str) -> String {
+        let text = text.as_bytes();
+        let mut found = self.seen.windows(text.len()).any(|window| window == text);
         let mut byte = [0];
-        while !String::from_utf8_lossy(&self.seen).contains(text) {
+        while !found {
             let read = self.stdout.as_mut().expect("its output is open").read(&mut byte).expect("it writes");
-            assert!(read > 0, "{text:?} never came: {:?}", String::from_utf8_lossy(&self.seen));
+            let seen = || String::from_utf8_lossy(&self.seen);
+            assert!(read > 0, "{:?} never came: {:?}", String::from_utf8_lossy(text), seen());
             self.seen.extend(byte);
+            found = self.seen.ends_with(text);
         }
         String::from_utf8_lossy(&self.seen).into_owned()
     }

@@ -28,7 +28,6 @@ impl Follow {
         loop {
             match self.receive().await {
                 Ok(event) => {
-                    self.patience = Patience::new();
                     if let Some(event) = unseen(event, &mut self.next) {
                         return Ok(event);
                     }

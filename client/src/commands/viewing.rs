@@ -58,7 +58,6 @@ impl Viewing {
         loop {
             match self.receive().await {
                 Ok(event) => {
-                    self.patience = Patience::new();
                     if let Some(seen) = self.see(event) {
                         return Ok(seen);
                     }
