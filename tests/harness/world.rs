@@ -297,6 +297,7 @@ pub fn binary(name: &str) -> PathBuf {
     let directory = DIRECTORY.get_or_init(|| {
         let built = env::current_exe().expect("an executable");
         let built = built.parent().and_then(Path::parent).expect("target/profile").to_owned();
+        remove_binaries_of_dead_suites();
         let open = roomy().join(format!("bin-{}", std::process::id()));
         fs::create_dir_all(&open).expect("mkdir");
         for name in ["dunlind-under-test", "dunlin-under-test"] {
@@ -309,4 +310,17 @@ pub fn binary(name: &str) -> PathBuf {
         open
     });
     directory.join(name)
+}
+
+/// A suite cannot tidy up at its own end; the next one does it.
+fn remove_binaries_of_dead_suites() {
+    let Ok(entries) = fs::read_dir(roomy()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let suite = name.to_str().and_then(|name| name.strip_prefix("bin-"));
+        if suite.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Another suite may be doing the same.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
