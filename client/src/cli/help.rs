@@ -48,6 +48,7 @@ This machine:
   completions  Print completions for a shell
   man          Print the manual page
 
+Options:
 {options}
 {after-help}";
 
@@ -59,8 +60,8 @@ Exit codes:
   0  ok             3  daemon unreachable     6    ended for want of an approval
   1  failed         4  authentication         130  interrupted
   2  usage          5  a limit
-  `run` and `wait` end with the command's own status (128+n for signal n), or with 124 when told to stop
-  waiting, 125 when dunlin failed, 126 when the command cannot be executed, 127 when it is not found.
+`run` and `wait` end with the command's own status (128+n for signal n), or with 124 when told to stop \
+waiting, 125 when dunlin failed, 126 when the command cannot be executed, 127 when it is not found.
 
 Examples:
   dunlin run -- cargo test                  the command's terminal, output and status
@@ -69,8 +70,8 @@ Examples:
   dunlin agent \"fix the failing test\"";
 
 pub const RUN: &str = "\
-With a terminal on both sides the command gets one too; otherwise pipes: standard input is forwarded with its
-end, and standard output and standard error stay apart, byte for byte. INT, TERM and HUP are forwarded. Only
+With a terminal on both sides the command gets one too; otherwise pipes: standard input is forwarded with its \
+end, and standard output and standard error stay apart, byte for byte. INT, TERM and HUP are forwarded. Only \
 detaching (--detach, --wait, the detach key) leaves the command running.
 
 Examples:
@@ -79,14 +80,16 @@ Examples:
   dunlin run --detach --name web -- npm start
   dunlin run --add-dir ../shared:ro --allow-host crates.io -- cargo build
 
-Exit codes: the command's own, 128+n when signal n ended it; 124 detached by --wait; 125 dunlin failed;
+Exit codes: the command's own, 128+n when signal n ended it; 124 detached; 125 dunlin failed; \
 126 cannot execute; 127 not found.";
 
 pub const SEND: &str = "\
 The text is typed as it is; add --enter to submit it. Text comes first, then the keys, then Enter.
 
-Keys: C-a … C-z, C-[ C-\\ C-] C-_, M-x (with Escape), Enter Tab Escape Space Backspace Delete Insert,
-      Up Down Left Right Home End PageUp PageDown, F1 … F12
+Keys:
+  C-a … C-z, C-[ C-\\ C-] C-_, M-x (with Escape), F1 … F12,
+  Enter Tab Escape Space Backspace Delete Insert,
+  Up Down Left Right Home End PageUp PageDown
 
 Examples:
   dunlin send web --key C-c
@@ -112,7 +115,7 @@ Example:
   dunlin wait web --for 'listening on' --from 0 --timeout 30s";
 
 pub const TOOL: &str = "\
-JSON is the argument object exactly as a model would send it; - reads it from standard input. The result is
+JSON is the argument object exactly as a model would send it; - reads it from standard input. The result is \
 one JSON object on standard output. A refused call is a result too: {\"error\": …}, exit code 1.
 
 Examples:
@@ -120,7 +123,7 @@ Examples:
   dunlin tool apply_patch - < call.json";
 
 pub const PATCH: &str = "\
-Takes the Codex patch grammar and unified diffs. All of the patch is applied, or nothing. Without FILE, or
+Takes the Codex patch grammar and unified diffs. All of the patch is applied, or nothing. Without FILE, or \
 with -, the patch is read from standard input.
 
 Examples:
