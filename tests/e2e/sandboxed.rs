@@ -170,3 +170,44 @@ fn a_caller_from_another_user_namespace_is_refused() {
     assert!(world.log().contains("is in another user namespace"), "{}", world.log());
     world.dunlin(&["ls"]).expect(0);
 }
+
+#[test]
+fn a_read_only_workspace_is_read_and_not_written() {
+    for world in worlds() {
+        let refused =
+            world.dunlin(&["run", "-p", "read-only", "--", "sh", "-c", "cat README; echo x > README"]);
+        assert_eq!(refused.out(), "hello\n");
+        assert_ne!(refused.code(), 0);
+        let text = std::fs::read_to_string(world.workspace().join("README")).expect("README");
+        assert_eq!(text, "hello\n");
+    }
+}
+
+/// Runs a line of shell, with the client as `$0`, where user namespaces are refused; its daemon ends with it.
+const WITHOUT_USER_NAMESPACES: &str = "echo 0 > /proc/sys/user/max_user_namespaces || exit 99
+    exec setpriv --inh-caps=-all --bounding-set=-all sh -c \"$1\" \"$0\"";
+
+#[test]
+fn a_missing_layer_refuses_and_best_effort_lists_what_is_lost() {
+    let world = World::without_daemon(User::Own);
+    let probe = world.finish("unshare", &["-Ur", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces"]);
+    require!("unshare", probe.status.success(), "a user namespace of one's own cannot be made here");
+    let line = "\"$0\" run -- true; echo strict $?
+        \"$0\" run --isolation best-effort -- sh -c 'touch /usr/x; echo x > inside; echo ran'; echo best $?
+        \"$0\" ls --all --json
+        \"$0\" daemon stop --end-sessions >&2";
+    let mut command = world.command("unshare");
+    command.args(["-Ur", "sh", "-c", WITHOUT_USER_NAMESPACES]);
+    command.arg(dunlin_harness::world::binary("dunlin-under-test")).arg(line);
+    command.env_remove("DUNLIN_NO_AUTOSTART");
+    let finished = dunlin_harness::Running::start(command).finish().expect(0);
+    let (out, err) = (finished.out(), finished.err());
+    assert!(out.contains("strict 125\n") && err.contains("cannot be enforced here"), "{out}\n{err}");
+    assert!(err.contains("--isolation best-effort"), "the way out is named: {err}");
+    assert!(out.contains("ran\nbest 0\n"), "{out}\n{err}");
+    assert!(!std::path::Path::new("/usr/x").exists());
+    let listed: Value =
+        serde_json::from_str(&out[out.find("best 0\n").expect("it ran") + 7..]).expect("JSON");
+    let weakenings = listed[0]["weakenings"].as_array().expect("an array");
+    assert!(!weakenings.is_empty(), "{listed}");
+}
