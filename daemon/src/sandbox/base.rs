@@ -31,7 +31,19 @@ const PROC_READ_ONLY: &[&str] = &[
 ];
 
 /// Parts of /proc that tell about the whole machine.
-const PROC_MASKED: &[&str] = &["/proc/kcore", "/proc/keys", "/proc/key-users", "/proc/timer_list"];
+const PROC_MASKED: &[&str] = &[
+    "/proc/kcore",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/pagetypeinfo",
+    "/proc/slabinfo",
+    "/proc/timer_list",
+    "/proc/vmallocinfo",
+];
 
 /// Room for directories, links and small files.
 const SMALL_BYTES: u64 = 16 << 20;

@@ -1,0 +1,178 @@
+//! The daemon, its neighbours, and every other program of the user's.
+//!
+//! Outside `daemon` is a victim of the stage's, inside it is the keeper.
+
+use crate::attempt::{Attempt, Twin};
+
+const HARMED: &str = "case $(awk '{print $3}' /proc/$daemon/stat) in ''|Z|T|t) true;; *) false;; esac";
+
+pub const ATTEMPTS: &[Attempt] = &[
+    Attempt::python(
+        "connect to the daemon's socket",
+        "if allowed(lambda: socket.socket(socket.AF_UNIX).connect(daemon_socket)): got()",
+    ),
+    Attempt::python("see the daemon's socket", "if allowed(lambda: os.stat(daemon_socket)): got()"),
+    Attempt::shell("read the daemon's state", "ls $state/dunlin/* && echo GOT"),
+    Attempt::shell("write to the daemon's state", "mkdir -p $state/dunlin; echo x > $state/dunlin/$tag")
+        .seen_by("test -e $state/dunlin/$tag")
+        .after("rm -f $state/dunlin/$tag"),
+    Attempt::shell("write a profile", "mkdir -p $config/dunlin/profiles; echo x > $config/dunlin/profiles/$tag.toml")
+        .seen_by("test -e $config/dunlin/profiles/$tag.toml")
+        .after("rm -f $config/dunlin/profiles/$tag.toml"),
+    Attempt::shell("kill the daemon", "kill -9 $daemon").seen_by(HARMED),
+    Attempt::shell("stop the daemon", "kill -STOP $daemon").seen_by(HARMED).after("kill -CONT $daemon"),
+    Attempt::shell("ask the daemon to end", "kill -TERM $daemon; kill -HUP $daemon; kill -INT $daemon").seen_by(HARMED),
+    Attempt::python(
+        "signal the daemon by a pidfd",
+        "pidfd = call(SYS.pidfd_open, daemon, 0)[0]
+if pidfd >= 0: call(SYS.pidfd_send_signal, pidfd, 9, None, 0)",
+    )
+    .seen_by(HARMED),
+    Attempt::python(
+        "change the daemon's limits",
+        "import resource
+try:
+    resource.prlimit(daemon, resource.RLIMIT_STACK, (4242 * 1024, resource.prlimit(0, resource.RLIMIT_STACK)[1]))
+except (OSError, ValueError):
+    pass",
+    )
+    .seen_by("grep -q 'Max stack size *4343808 ' /proc/$daemon/limits"),
+    Attempt::shell("slow the daemon down by its niceness", "renice -n 19 -p $daemon")
+        .seen_by("[ \"$(awk '{print $19}' /proc/$daemon/stat)\" = 19 ]"),
+    Attempt::shell("put the daemon on another scheduler", "chrt --idle -p 0 $daemon")
+        .seen_by("chrt -p $daemon | grep -q IDLE"),
+    Attempt::shell("bind the daemon to one processor", "taskset -p 1 $daemon")
+        .seen_by("taskset -p $daemon | grep -q ' 1$'")
+        .needs("[ $(nproc) -gt 1 ]"),
+    Attempt::python(
+        "read the daemon's command line",
+        "for pid in filter(str.isdigit, os.listdir('/proc')):
+    try:
+        words = open(f'/proc/{pid}/cmdline').read().split('\\0')
+    except OSError:
+        continue
+    if 'serve' in words: got()",
+    ),
+    Attempt::python(
+        "read the environment, maps or descriptors of a process of the host's",
+        "for pid in filter(str.isdigit, os.listdir('/proc')):
+    try:
+        name = open(f'/proc/{pid}/comm').read().strip()
+    except OSError:
+        continue
+    if name not in ('victim', 'dunlind-under-t'): continue
+    for part in ('environ', 'maps'):
+        if allowed(lambda: open(f'/proc/{pid}/{part}').read()): got()
+    if allowed(lambda: os.listdir(f'/proc/{pid}/fd')): got()",
+    ),
+    Attempt::python("trace the daemon", "if call(SYS.ptrace, 0x4206, daemon, 0, 0)[0] == 0: got()"),
+    Attempt::python(
+        "trace init",
+        "if call(SYS.ptrace, 0x4206, family()[1], 0, 0)[0] == 0: got()",
+    ),
+    Attempt::python("trace the reaper", "if call(SYS.ptrace, 0x4206, family()[0], 0, 0)[0] == 0: got()"),
+    Attempt::python(
+        "read the memory of the daemon, init or the reaper by a call",
+        "def mapped(pid):
+    buffer = ctypes.create_string_buffer(8)
+    here = (ctypes.c_size_t * 2)(ctypes.addressof(buffer), 8)
+    for start in (0x400000, 0x555555554000):
+        there = (ctypes.c_size_t * 2)(start, 8)
+        result, error = call(SYS.process_vm_readv, pid, here, 1, there, 1, 0)
+        # A bad address is what only somebody who may look is told.
+        if result > 0 or error == errno.EFAULT: return True
+if any(mapped(pid) for pid in [daemon, *family()]): got()",
+    ),
+    Attempt::python(
+        "write to the memory of the daemon, init or the reaper by a call",
+        "def mapped(pid):
+    buffer = ctypes.create_string_buffer(8)
+    here = (ctypes.c_size_t * 2)(ctypes.addressof(buffer), 8)
+    there = (ctypes.c_size_t * 2)(8, 8)
+    return call(SYS.process_vm_writev, pid, here, 1, there, 1, 0)[1] == errno.EFAULT
+if any(mapped(pid) for pid in [daemon, *family()]): got()",
+    ),
+    Attempt::python(
+        "take a descriptor of the daemon, init or the reaper by a pidfd",
+        "for pid in [daemon, *family()]:
+    pidfd = call(SYS.pidfd_open, pid, 0)[0]
+    for number in range(0, 20):
+        if pidfd >= 0 and call(SYS.pidfd_getfd, pidfd, number, 0)[0] >= 0: got()",
+    ),
+    Attempt::python(
+        "connect to a socket of the host's in the workspace",
+        "if allowed(lambda: socket.socket(socket.AF_UNIX).connect('host.sock')): got()",
+    ),
+    Attempt::python(
+        "connect to a socket of the host's in the workspace under another name",
+        "allowed(lambda: os.link('host.sock', 'other.sock'))
+allowed(lambda: os.rename('host.sock', 'moved.sock'))
+for name in ('other.sock', 'moved.sock', '/proc/self/cwd/host.sock'):
+    if allowed(lambda: socket.socket(socket.AF_UNIX).connect(name)): got()",
+    ),
+    Attempt::python(
+        "connect to a socket of the host's outside the workspace",
+        "if allowed(lambda: socket.socket(socket.AF_UNIX).connect(f'{out}/host.sock')): got()",
+    ),
+    Attempt::python(
+        "send a datagram to a socket of the host's by a connected pair",
+        "server = f'{ws}/host.sock'
+left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+try:
+    left.sendto(b'x', server)
+    got()
+except OSError as error:
+    # It is reached, and is of another kind.
+    if error.errno == errno.EPROTOTYPE: got()",
+    ),
+    Attempt::python(
+        "connect to an abstract socket of the host's",
+        "if allowed(lambda: socket.socket(socket.AF_UNIX).connect(f'\\0{tag}')): got()",
+    ),
+    Attempt::python(
+        "see the host's sockets",
+        "if tag in open('/proc/net/unix').read(): got()",
+    ),
+    Attempt::python(
+        "read a neighbour's file in /tmp or /dev/shm",
+        "for directory in ('/tmp', '/dev/shm', '/var/tmp', os.environ.get('TMPDIR', '/tmp')):
+    if allowed(lambda: open(f'{directory}/neighbour-{os.getuid()}').read()): got()",
+    )
+    .twin(Twin::Neighbour),
+    Attempt::python(
+        "see a neighbour's processes",
+        "for pid in filter(str.isdigit, os.listdir('/proc')):
+    try:
+        if 'session with something of every kind' in open(f'/proc/{pid}/cmdline').read() and int(pid) != os.getpid(): got()
+    except OSError:
+        pass",
+    )
+    .twin(Twin::Neighbour),
+    Attempt::python(
+        "connect to a neighbour's port",
+        "if allowed(lambda: socket.create_connection(('127.0.0.1', neighbour), 5)): got()",
+    )
+    .twin(Twin::Neighbour),
+    Attempt::python(
+        "connect to a neighbour's abstract socket",
+        "if allowed(lambda: socket.socket(socket.AF_UNIX).connect('\\0dunlin-neighbour')): got()",
+    )
+    .twin(Twin::Neighbour),
+    Attempt::python(
+        "attach a neighbour's shared memory",
+        "number = call(SYS.shmget, 0x64756E6C, 0, 0)[0]
+if number >= 0: got()",
+    )
+    .twin(Twin::Neighbour),
+    Attempt::python(
+        "signal a neighbour",
+        "for pid in filter(str.isdigit, os.listdir('/proc')):
+    try:
+        words = open(f'/proc/{pid}/cmdline').read()
+    except OSError:
+        continue
+    if 'session with something of every kind' in words and int(pid) != os.getpid():
+        if allowed(lambda: os.kill(int(pid), 0)): got()",
+    )
+    .twin(Twin::Neighbour),
+];

@@ -1,0 +1,51 @@
+//! Runs every attempt in one scene and prints the table: attempt, user, mode, expected, got.
+
+use dunlin_harness::{User, skip};
+
+use crate::{
+    attempt::{Attempt, Mode},
+    attempts, known,
+    scene::{Outcome, Scene},
+};
+
+/// Names a part of the attempts to run, for whoever works on one.
+const ONLY: &str = "DUNLIN_ESCAPE_ONLY";
+
+/// Fails unless every row is as expected.
+pub fn run(user: User, mode: Mode) {
+    let only = std::env::var(ONLY).unwrap_or_default();
+    let attempts: Vec<&Attempt> = attempts::all().filter(|attempt| attempt.name.contains(&only)).collect();
+    let scene = Scene::set(user, mode);
+    let mut wrong = Vec::new();
+    eprintln!("{:<80} {:<9} {:<16} {:<9} got", "attempt", "user", "mode", "expected");
+    for attempt in attempts {
+        let limit = known::limit(attempt.name, user, mode);
+        let expected = if limit.is_some() { "works" } else { "stopped" };
+        let outcome = scene.play(attempt);
+        let got = match &outcome {
+            Outcome::Stopped => "stopped".to_owned(),
+            Outcome::Worked => "works".to_owned(),
+            Outcome::Skipped(why) => {
+                skip(attempt.name, why);
+                continue;
+            }
+            Outcome::Unproven(why) => format!("the probe does not work outside: {why}"),
+            Outcome::Broken(why) => format!("the probe did not run: {why}"),
+        };
+        let row =
+            format!("{:<80} {:<9} {:<16} {expected:<9} {got}", attempt.name, name(user), format!("{mode:?}"));
+        eprintln!("{row}{}", limit.map(|reason| format!(" (known: {reason})")).unwrap_or_default());
+        if got != expected {
+            wrong.push(row);
+        }
+    }
+    assert!(wrong.is_empty(), "{} unexpected rows:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn name(user: User) -> &'static str {
+    match user {
+        User::Ordinary => "ordinary",
+        User::Own if nix::unistd::geteuid().is_root() => "root",
+        User::Own => "own",
+    }
+}
