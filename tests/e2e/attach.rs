@@ -137,6 +137,20 @@ fn what_acts_beyond_showing_does_not_reach_the_terminal() {
 }
 
 #[test]
+fn whoever_sits_down_sees_what_is_on_the_screen() {
+    let world = World::new();
+    let mut first = shell(&world, "s");
+    first.type_text("echo before $((40+2))\r");
+    first.until("before 42");
+    first.until(PROMPT);
+    let mut second = attached(&world, &["attach", "s"]);
+    second.until("before 42");
+    first.type_text("exit\r");
+    first.finish();
+    second.finish();
+}
+
+#[test]
 fn several_terminals_share_a_session_and_a_looker_types_nothing() {
     let world = World::new();
     let mut first = shell(&world, "s");

@@ -52,7 +52,7 @@ pub fn attach(
     incoming: Streaming<v1::AttachRequest>,
 ) -> AttachStream {
     let (sender, receiver) = mpsc::channel(AHEAD * 4);
-    let from = open.from.unwrap_or_else(|| session.log.end());
+    let from = open.from.unwrap_or_else(|| follow::recent(&session));
     tokio::spawn(async move {
         let described = service.describe(&session).await;
         if sender.send(Ok(v1::AttachEvent { event: Some(Out::Session(described)) })).await.is_err() {

@@ -10,6 +10,9 @@ use crate::{keeper::control::Ended, output::log::Piece};
 /// Sent at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// A screen of 200 columns and 50 rows, about.
+const RECENT_BYTES: u64 = 8 * 1024;
+
 /// What a follower gets.
 #[derive(Debug)]
 pub enum Followed {
@@ -17,6 +20,20 @@ pub enum Followed {
     Piece(Piece),
     /// The session ended and all its output was sent.
     End,
+}
+
+/// Where somebody who sits down begins: a screen's worth of the latest output, from the start of a line.
+pub fn recent(session: &Session) -> u64 {
+    let end = session.log.end();
+    let from = end.saturating_sub(RECENT_BYTES);
+    match session.log.read(from, RECENT_BYTES as usize) {
+        Ok(Piece::Bytes { offset, data, .. }) if offset > 0 => {
+            let line = data.iter().position(|byte| *byte == b'\n').map_or(0, |at| at as u64 + 1);
+            offset + line
+        }
+        Ok(Piece::Gap { to, .. }) => to,
+        _ => from,
+    }
 }
 
 /// Sends everything from `from` on until the session's end or the viewer's. A slow viewer slows only itself: it reads from the log
