@@ -83,3 +83,18 @@ fn a_client_that_vanishes_leaves_its_session_running_and_listed_as_unattended() 
     assert_eq!(session["state"], "running");
     world.dunlin(&["kill", "s"]).expect(0);
 }
+
+#[test]
+fn a_socket_that_vanished_with_its_directory_is_made_anew_and_no_session_is_lost() {
+    let world = World::new();
+    world.dunlin(&["run", "-p", "unconfined", "--name", "s", "--detach", "--", "cat"]).expect(0);
+    let keeper = world.pid("keeper");
+    std::fs::remove_dir_all(world.path("run/dunlin")).expect("the runtime directory");
+    world.dunlin(&["ls"]).expect(3);
+    let mut starting = world.client(&["ls", "--json"]);
+    starting.env_remove("DUNLIN_NO_AUTOSTART");
+    let listed = dunlin_harness::Running::start(starting).finish().expect(0).json();
+    assert_eq!(listed[0]["name"], "s", "{listed}");
+    assert_eq!(world.pid("keeper"), keeper);
+    world.dunlin(&["kill", "s"]).expect(0);
+}

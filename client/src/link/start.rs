@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
@@ -19,6 +21,8 @@ use super::{Address, LinkError, Refused, connect};
 
 /// How long a daemon may take until it listens. It takes milliseconds; a loaded machine needs patience.
 const READY_SECONDS: u64 = 20;
+/// How long a keeper may take to make its socket anew.
+const WAKE_SECONDS: u64 = 3;
 /// Lines of the daemon's log shown when it does not come up.
 const TAIL_LINES: usize = 12;
 /// What the daemon keeps of the caller's environment; `LC_*` comes on top. Sessions get theirs with each request.
@@ -54,10 +58,26 @@ pub(super) async fn start(address: &Address) -> Result<UnixStream, LinkError> {
     if let Ok(stream) = connect(&address.socket).await {
         return Ok(stream);
     }
+    if let Some(stream) = wake(address).await {
+        return Ok(stream);
+    }
     let log = log_file(address);
     let log_start = std::fs::metadata(&log).map(|metadata| metadata.len()).unwrap_or(0);
     let mut child = launch(address, &log)?;
     wait_until_ready(address, &mut child, deadline, || log_tail(&log, log_start, TAIL_LINES)).await
+}
+
+/// A keeper that lives although its socket is gone (a logout removes the runtime directory) is asked to make the socket anew.
+/// `None`: there is none, or it serves another socket; starting one then says so.
+async fn wake(address: &Address) -> Option<UnixStream> {
+    let lock = File::open(address.state_dir.join("keeper.lock")).ok()?;
+    if !matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)) {
+        return None;
+    }
+    let pid: i32 = std::io::read_to_string(&lock).ok()?.trim().parse().ok().filter(|pid| *pid > 1)?;
+    kill(Pid::from_raw(pid), Signal::SIGHUP).ok()?;
+    let deadline = Instant::now() + Duration::from_secs(WAKE_SECONDS);
+    wait_until_ready(address, &mut None, deadline, String::new).await.ok()
 }
 
 /// Hold the lock of starting until dropped.
