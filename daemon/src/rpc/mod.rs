@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod daemon;
+mod describe;
 pub mod profiles;
 pub mod sandboxes;
 pub mod sessions;

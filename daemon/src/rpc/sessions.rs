@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     convert::{self, invalid},
+    describe::describe,
     sessions_streams::{self, AttachStream, FollowStream},
     status::later,
 };
@@ -17,7 +18,6 @@ use crate::{
     session::{
         Session, SessionError, ending, excerpt,
         exec::{self, Act, Exec},
-        foreground,
         input::{self, Target, Typing},
         start::{Start, Starter, command_line},
         state::Ended,
@@ -43,23 +43,6 @@ pub struct Sessions {
 impl Sessions {
     fn find(&self, wanted: &str) -> Result<Arc<Session>, Status> {
         Ok(self.starter.registry.find(wanted)?)
-    }
-
-    /// A session as it is now, asked for all its facts.
-    pub async fn describe(&self, session: &Session) -> v1::Session {
-        let record = session.record();
-        if session.live().ended != Ended::No || !record.tty {
-            return convert::session_out(session, false, None, 0);
-        }
-        match input::terminal(&self.starter.link, session).await {
-            Ok(state) => {
-                let waiting =
-                    state.cooked && state.queued_bytes == 0 && foreground::reader(state.foreground).is_some();
-                let size = v1::Size { columns: state.columns.into(), rows: state.rows.into() };
-                convert::session_out(session, waiting, Some(size), 0)
-            }
-            Err(_) => convert::session_out(session, false, None, 0),
-        }
     }
 
     fn key(&self, kind: &str, request_id: &str) -> Result<u128, Status> {
@@ -118,7 +101,7 @@ impl SessionService for Sessions {
         };
         let done = exec::exec(&self.starter, call).await?;
         Ok(Response::new(v1::ExecResponse {
-            session: Some(self.describe(&done.session).await),
+            session: Some(describe(&self.starter.link, &done.session).await),
             reason: convert::reason_out(done.came.reason).into(),
             stdout: done.excerpt.stdout,
             stderr: done.excerpt.stderr,
@@ -152,7 +135,7 @@ impl SessionService for Sessions {
             actor: convert::actor(request.actor),
         };
         let (session, repeated_request) = self.starter.start(&start).await?;
-        let session = Some(self.describe(&session).await);
+        let session = Some(describe(&self.starter.link, &session).await);
         Ok(Response::new(v1::StartResponse { session, repeated_request }))
     }
 
@@ -188,7 +171,7 @@ impl SessionService for Sessions {
         let session = self.find(&request.session)?;
         let from = request.from.unwrap_or_else(|| session.log.first());
         let actor = convert::actor(request.actor);
-        Ok(Response::new(sessions_streams::follow(self.clone(), session, from, &actor)))
+        Ok(Response::new(sessions_streams::follow(&self.starter, session, from, &actor)))
     }
 
     type AttachStream = AttachStream;
@@ -203,7 +186,7 @@ impl SessionService for Sessions {
             return Err(invalid("an attach begins with `open`; send that first"));
         };
         let session = self.find(&open.session)?;
-        Ok(Response::new(sessions_streams::attach(self.clone(), session, open, incoming)))
+        Ok(Response::new(sessions_streams::attach(self.starter.clone(), session, open, incoming)))
     }
 
     async fn screen(&self, _: Request<v1::ScreenRequest>) -> Result<Response<v1::ScreenResponse>, Status> {
@@ -222,7 +205,7 @@ impl SessionService for Sessions {
         };
         let came = wait::wait(&session, &self.starter.link, &plan).await;
         Ok(Response::new(v1::WaitResponse {
-            session: Some(self.describe(&session).await),
+            session: Some(describe(&self.starter.link, &session).await),
             reason: convert::reason_out(came.reason).into(),
             matched: came.matched,
         }))
@@ -252,12 +235,12 @@ impl SessionService for Sessions {
         };
         let key = self.key("signal", &request.request_id)?;
         input::signal(&self.starter.link, &session, request.signal, target, key).await?;
-        Ok(Response::new(v1::SignalResponse { session: Some(self.describe(&session).await) }))
+        Ok(Response::new(v1::SignalResponse { session: Some(describe(&self.starter.link, &session).await) }))
     }
 
     async fn get(&self, request: Request<v1::GetSessionRequest>) -> Result<Response<v1::Session>, Status> {
         let session = self.find(&request.into_inner().session)?;
-        Ok(Response::new(self.describe(&session).await))
+        Ok(Response::new(describe(&self.starter.link, &session).await))
     }
 
     async fn list(
@@ -270,7 +253,7 @@ impl SessionService for Sessions {
             let live = session.live();
             let listed = request.all || live.ended == Ended::No || live.survivors > 0;
             if listed && (request.workspace.is_empty() || session.record().workspace == request.workspace) {
-                sessions.push(self.describe(&session).await);
+                sessions.push(describe(&self.starter.link, &session).await);
             }
         }
         Ok(Response::new(v1::ListSessionsResponse { sessions }))
@@ -287,7 +270,7 @@ impl SessionService for Sessions {
         let request = request.into_inner();
         let session = self.find(&request.session)?;
         self.starter.rename(&session, &request.name).await?;
-        Ok(Response::new(self.describe(&session).await))
+        Ok(Response::new(describe(&self.starter.link, &session).await))
     }
 
     async fn terminate(
@@ -297,7 +280,7 @@ impl SessionService for Sessions {
         let request = request.into_inner();
         let session = self.find(&request.session)?;
         ending::terminate(&self.starter.link, &session, Duration::from_millis(request.grace_ms)).await?;
-        Ok(Response::new(self.describe(&session).await))
+        Ok(Response::new(describe(&self.starter.link, &session).await))
     }
 
     async fn remove(

@@ -7,12 +7,14 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Status, Streaming};
 
-use super::{convert, sessions::Sessions};
+use super::{convert, describe::describe};
+use crate::link::Link;
 use crate::session::{
     Actor, Session,
     attendance::Attendance,
     follow::{self, Followed},
     input::{self, Typing},
+    start::Starter,
 };
 
 /// Pieces that may wait for a slow viewer; more stays in the log.
@@ -25,12 +27,12 @@ pub type FollowStream = Pin<Box<dyn Stream<Item = Result<v1::FollowEvent, Status
 pub type AttachStream = Pin<Box<dyn Stream<Item = Result<v1::AttachEvent, Status>> + Send>>;
 
 /// Follows from an offset.
-pub fn follow(service: Sessions, session: Arc<Session>, from: u64, actor: &Actor) -> FollowStream {
+pub fn follow(starter: &Starter, session: Arc<Session>, from: u64, actor: &Actor) -> FollowStream {
     let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::spawn(follow::follow(session.clone(), from, sender));
     // Whoever started it and leaves without a word leaves it unattended.
-    let starter = session.record().actor == *actor;
-    let mut attendance = starter.then(|| Attendance::of(session.clone(), service.starter.registry.clone()));
+    let started_it = session.record().actor == *actor;
+    let mut attendance = started_it.then(|| Attendance::of(session.clone(), starter.registry.clone()));
     Box::pin(ReceiverStream::new(receiver).map(move |followed| match followed {
         Ok(followed) => {
             if matches!(followed, Followed::End)
@@ -46,7 +48,7 @@ pub fn follow(service: Sessions, session: Arc<Session>, from: u64, actor: &Actor
 
 /// Attaches: output as it comes, input as it is typed. Refused input is told and the terminal stays.
 pub fn attach(
-    service: Sessions,
+    starter: Starter,
     session: Arc<Session>,
     open: v1::AttachOpen,
     incoming: Streaming<v1::AttachRequest>,
@@ -54,16 +56,16 @@ pub fn attach(
     let (sender, receiver) = mpsc::channel(AHEAD * 4);
     let from = open.from.unwrap_or_else(|| follow::recent(&session));
     tokio::spawn(async move {
-        let described = service.describe(&session).await;
+        let described = describe(&starter.link, &session).await;
         if sender.send(Ok(v1::AttachEvent { event: Some(Out::Session(described)) })).await.is_err() {
             return;
         }
         if let Some(size) = open.resize
-            && let Err(error) = input::resize(&service.starter.link, &session, size.columns, size.rows).await
+            && let Err(error) = input::resize(&starter.link, &session, size.columns, size.rows).await
         {
             tracing::debug!(%error, "an attached terminal's size was refused");
         }
-        let typing = type_all(&service, &session, &open, incoming, sender.clone());
+        let typing = type_all(&starter.link, &session, &open, incoming, sender.clone());
         let showing = show_all(&session, from, sender.clone());
         // The end of the output ends the attachment; the end of the input does not.
         tokio::select! {
@@ -99,13 +101,12 @@ async fn show_all(session: &Arc<Session>, from: u64, viewer: mpsc::Sender<Result
 }
 
 async fn type_all(
-    service: &Sessions,
+    link: &Link,
     session: &Arc<Session>,
     open: &v1::AttachOpen,
     mut incoming: Streaming<v1::AttachRequest>,
     viewer: mpsc::Sender<Result<v1::AttachEvent, Status>>,
 ) {
-    let link = &service.starter.link;
     while let Ok(Some(message)) = incoming.message().await {
         let result = match message.event {
             Some(In::Input(data)) if !open.read_only => {
