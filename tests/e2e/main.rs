@@ -4,6 +4,7 @@ mod agent;
 mod attach;
 mod bad_input;
 mod demo;
+mod exec;
 mod run;
 mod sandboxed;
 mod sessions;
