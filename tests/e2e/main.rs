@@ -5,6 +5,7 @@ mod attach;
 mod bad_input;
 mod demo;
 mod exec;
+mod review_keeper;
 mod run;
 mod sandboxed;
 mod sessions;

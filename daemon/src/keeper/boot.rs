@@ -13,12 +13,18 @@ use std::{
 
 use nix::{
     fcntl::{Flock, FlockArg},
-    sys::stat::{Mode, umask},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        stat::{Mode, umask},
+    },
     unistd::{chdir, geteuid},
 };
 use thiserror::Error;
 
 use super::Keeper;
+
+/// Enough for every session and sandbox that may be listed.
+const DESCRIPTORS_MAX: u64 = 65_536;
 
 /// Why a keeper does not start.
 #[derive(Debug, Error)]
@@ -76,6 +82,12 @@ pub struct Place {
 /// Runs a keeper until it is told to stop.
 pub fn run(place: &Place) -> Result<(), BootError> {
     umask(Mode::from_bits_truncate(0o077));
+    // A session costs up to five descriptors here: as many as the machine allows. What cannot be raised stays.
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(DESCRIPTORS_MAX).max(soft), hard);
+    }
     private_directory(&place.state)?;
     let _lock = lock(&place.state)?;
     let parent = place.socket.parent().unwrap_or(Path::new("/"));

@@ -31,6 +31,8 @@ pub struct Write<'a> {
     pub end: Option<u8>,
     /// The terminal's line discipline assembles lines.
     pub cooked: bool,
+    /// An interrupt: what waits is thrown away, as the kernel's own flush does, and so is the character itself.
+    pub overtakes: bool,
 }
 
 /// A write that was taken, or its repetition.
@@ -103,12 +105,16 @@ impl Input {
         if write.expected.is_some_and(|expected| expected != self.offset) {
             return Err(Refused(Refusal::Moved, self.offset));
         }
-        if self.queue.len() + write.data.len() > QUEUE_MAX_BYTES {
+        if !write.overtakes && self.queue.len() + write.data.len() > QUEUE_MAX_BYTES {
             return Err(Refused(Refusal::Full, self.queue.len() as u64));
         }
         let line_bytes = self.line_after(write)?;
         self.line_bytes = line_bytes;
-        self.queue.extend(write.data);
+        if write.overtakes {
+            self.queue.clear();
+        } else {
+            self.queue.extend(write.data);
+        }
         self.offset += write.data.len() as u64;
         if write.eof {
             match write.end {
@@ -129,12 +135,6 @@ impl Input {
     /// The command took this many.
     pub fn taken(&mut self, bytes: usize) {
         self.queue.drain(..bytes);
-    }
-
-    /// Throws away what waits: an interrupt overtakes it, as the kernel's own flush does.
-    pub fn flush(&mut self) {
-        self.queue.clear();
-        self.line_bytes = 0;
     }
 
     fn repeated(&self, write: &Write<'_>) -> Result<Option<Ack>, Refused> {
@@ -191,7 +191,21 @@ mod tests {
     use super::*;
 
     fn write(seq: u64, data: &[u8]) -> Write<'_> {
-        Write { client: 7, seq, expected: None, data, eof: false, end: None, cooked: false }
+        Write { client: 7, seq, expected: None, data, eof: false, end: None, cooked: false, overtakes: false }
+    }
+
+    #[test]
+    fn an_interrupt_overtakes_what_waits_only_if_it_is_taken() {
+        let interrupt = |seq| Write { overtakes: true, ..write(seq, b"\x03") };
+        let mut input = Input::default();
+        input.accept(&write(0, &vec![b'x'; QUEUE_MAX_BYTES])).unwrap();
+        assert_eq!(input.accept(&interrupt(2)), Err(Refused(Refusal::Skipped, 1)));
+        assert_eq!(input.queued(), QUEUE_MAX_BYTES);
+        assert!(!input.accept(&interrupt(1)).unwrap().repeated);
+        assert_eq!(input.queued(), 0);
+        input.accept(&write(0, b"later")).unwrap();
+        assert!(input.accept(&interrupt(1)).unwrap().repeated);
+        assert_eq!(input.pending(), b"later");
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl LogRing {
 
     /// Bytes that can be appended without overwriting what is not archived.
     pub fn room(&self) -> u64 {
-        if self.index_head - self.archived_index >= INDEX_ENTRIES {
+        // One slot stays free: the oldest entry of a full index may be in flux, and no reader takes it.
+        if self.index_head - self.archived_index >= INDEX_ENTRIES - 1 {
             return 0;
         }
         CAPACITY_BYTES - (self.head - self.archived)
@@ -129,7 +130,7 @@ impl LogRing {
     /// Gives up waiting for the archive: makes room by letting `bytes` of the oldest unarchived output go.
     pub fn forget(&mut self, bytes: u64) {
         self.archived = self.archived.max((self.head + bytes).saturating_sub(CAPACITY_BYTES));
-        self.archived_index = self.archived_index.max((self.index_head + 1).saturating_sub(INDEX_ENTRIES));
+        self.archived_index = self.archived_index.max((self.index_head + 2).saturating_sub(INDEX_ENTRIES));
     }
 
     fn note(&mut self, stream: Stream, at_unix_ms: u64) {
@@ -270,6 +271,19 @@ mod tests {
         let entries: Vec<_> = (0..view.index_head()).filter_map(|n| view.index(n)).collect();
         let short: Vec<_> = entries.iter().map(|e| (e.offset, e.at_unix_ms, e.stream)).collect();
         assert_eq!(short, [(0, 100, Stream::Stdout), (2, 106, Stream::Stderr), (3, 200, Stream::Stderr)]);
+    }
+
+    #[test]
+    fn every_index_entry_that_is_not_archived_can_be_read() {
+        let (mut ring, view) = pair();
+        let mut at = 0;
+        while ring.room() > 0 {
+            ring.append(b"x", Stream::Tty, at * INDEX_STEP_MS);
+            at += 1;
+        }
+        assert!((0..at).all(|number| view.index(number).is_some()));
+        ring.forget(1);
+        assert!(ring.room() > 0);
     }
 
     #[test]

@@ -32,7 +32,6 @@ use nix::sys::{
     prctl,
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
-    wait::{Id, WaitPidFlag, WaitStatus, waitid},
 };
 
 use self::{
@@ -41,10 +40,13 @@ use self::{
     worker::Worker,
 };
 
-use crate::clock;
+use crate::{clock, sys::process};
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 128;
+
+/// A stop waits this long for the last output to be on disk.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a readable or writable descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +117,8 @@ pub struct Keeper {
     next_id: u64,
     started_unix_ms: u64,
     stopping: bool,
+    /// Told to stop: then unarchived output is waited for no longer.
+    stop_at: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -150,6 +154,7 @@ impl Keeper {
             next_id: 1,
             started_unix_ms: clock::unix_ms(),
             stopping: false,
+            stop_at: None,
             buffer: vec![0; control::FRAME_BYTES + control::TAIL_MAX_BYTES],
         };
         let token = EpollEvent::new(EpollFlags::EPOLLIN, Source::Signals.token());
@@ -163,7 +168,7 @@ impl Keeper {
     /// Serves until told to stop.
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); EVENTS];
-        while !(self.stopping && self.sandboxes.is_empty()) {
+        while !self.is_done() {
             let ready = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(ready) => ready,
                 Err(nix::Error::EINTR) => continue,
@@ -177,6 +182,16 @@ impl Keeper {
         }
         self.worker.end();
         Ok(())
+    }
+
+    /// Told to stop, nothing runs any more, and the last output is on disk (or nobody is left to write it).
+    fn is_done(&self) -> bool {
+        if !self.stopping || !self.sandboxes.is_empty() {
+            return false;
+        }
+        let mut logs = self.sessions.values().map(|session| &session.log);
+        let archived = self.worker.heard_all() && logs.all(|log| log.archived().0 >= log.head());
+        archived || !self.worker.runs() || self.stop_at.is_some_and(|at| at <= Instant::now())
     }
 
     fn dispatch(&mut self, source: Source, flags: EpollFlags) {
@@ -207,11 +222,7 @@ impl Keeper {
     /// Collects every child that ended: the worker, the zygote, launchers, inits, and orphans.
     fn reap(&mut self) {
         loop {
-            let pid = match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
-                Ok(status) => status.pid(),
-            };
-            let Some(pid) = pid else { continue };
+            let Ok(Some((pid, _))) = process::wait_any(false) else { return };
             if self.worker.is(pid) {
                 self.worker_ended();
             } else if self.zygote.is(pid) {
@@ -237,6 +248,7 @@ impl Keeper {
     /// Ends every sandbox; the loop ends with the last of them.
     fn stop(&mut self) {
         self.stopping = true;
+        self.stop_at.get_or_insert_with(|| Instant::now() + STOP_PATIENCE);
         let ids: Vec<u64> = self.sandboxes.keys().copied().collect();
         for id in ids {
             self.end_sandbox(id);
@@ -263,6 +275,9 @@ impl Keeper {
         let now = Instant::now();
         let sessions = self.timed.iter().filter_map(|id| self.sessions.get(id));
         let deadlines = sessions.filter_map(pump::deadline).chain(self.worker.restart_at());
+        let deadlines = deadlines.chain(self.sandbox_deadline());
+        // Once the sandboxes are gone; until then nothing is decided by it.
+        let deadlines = deadlines.chain(self.stop_at.filter(|_| self.sandboxes.is_empty()));
         let nearest = deadlines.map(|at| at.saturating_duration_since(now)).min();
         match nearest {
             None => EpollTimeout::NONE,
@@ -278,6 +293,7 @@ impl Keeper {
         if self.worker.restart_at().is_some_and(|at| at <= now) {
             self.start_worker();
         }
+        self.run_sandbox_timers(now);
         let due: Vec<u64> = self.timed.iter().copied().collect();
         for id in due {
             self.run_session_timer(id, now);

@@ -186,10 +186,9 @@ impl Keeper {
                 self.watch_session(id);
                 return;
             }
-            Some(Ends::Terminal(master)) => master.try_clone().ok(),
+            Some(Ends::Terminal(_)) | None => None,
             Some(Ends::Pipes { stderr, .. }) if errors => stderr.take(),
             Some(Ends::Pipes { stdout, .. }) => stdout.take(),
-            None => None,
         };
         if let Some(fd) = closed {
             self.unwatch(fd);
@@ -210,9 +209,21 @@ impl Keeper {
         }
         session.drained = true;
         session.input.close();
-        session.ends = None;
         let head = session.log.head();
+        self.close_ends(id);
         self.tell(Frame::new(DRAINED, id).arg(0, head));
+    }
+
+    /// Closes what is left of a session's ends. Out of the set first: whoever holds a copy of a terminal's master would keep its
+    /// hangup reported for ever.
+    pub(super) fn close_ends(&mut self, id: u64) {
+        let Some(ends) = self.sessions.get_mut(&id).and_then(|session| session.ends.take()) else { return };
+        match ends {
+            Ends::Terminal(master) => self.unwatch(master),
+            Ends::Pipes { stdin, stdout, stderr } => {
+                [stdin, stdout, stderr].into_iter().flatten().for_each(|fd| self.unwatch(fd));
+            }
+        }
     }
 
     /// Watches what the session's state asks for. A hung-up terminal reports its hangup without end, whatever was asked

@@ -86,11 +86,9 @@ impl Keeper {
         if let Some(Outcome::Session(session)) = self.results.get(key) {
             return self.reply(token, Refusal::Repeated, &[session]);
         }
-        if let Some(session) =
-            self.sessions.values_mut().find(|s| key != 0 && s.waiting.is_some_and(|w| w.1 == key))
-        {
-            // The request of a worker that is gone is still under way: its repetition waits in its place.
-            session.waiting = Some((token, key));
+        if let Some(session) = self.sessions.values_mut().find(|s| key != 0 && !s.started && s.key == key) {
+            // The same request is still under way: its repetition waits beside it.
+            session.waiting.push(token);
             return;
         }
         let (Some(record), Some(spec), true) = (fds.pop(), fds.pop(), fds.is_empty()) else {
@@ -105,7 +103,8 @@ impl Keeper {
         let id = self.new_id();
         match self.send_start(id, frame, spec, record) {
             Ok(mut session) => {
-                session.waiting = Some((token, key));
+                session.waiting.push(token);
+                session.key = key;
                 self.sessions.insert(id, session);
             }
             Err(error) => {
@@ -148,7 +147,8 @@ impl Keeper {
             paused: None,
             overrun: false,
             look_again: None,
-            waiting: None,
+            waiting: Vec::new(),
+            key: 0,
         })
     }
 
@@ -174,16 +174,16 @@ impl Keeper {
             eof: frame.code & control::FLAG_EOF != 0,
             end: terminal.as_ref().map(|t| t.control_chars[SpecialCharacterIndices::VEOF as usize]),
             cooked: terminal.as_ref().is_some_and(|t| t.local_flags.contains(LocalFlags::ICANON)),
+            overtakes: false,
         };
+        // Even ^C does not fit into a full terminal.
         let overtakes = session.input.queued() > 0 && is_interrupt(terminal.as_ref(), write.data);
-        if overtakes {
-            // Even ^C does not fit into a full terminal: what waits goes, as the kernel's own flush does.
-            session.input.flush();
-        }
-        match session.input.accept(&write) {
+        match session.input.accept(&Write { overtakes, ..write }) {
             Ok(ack) => {
-                if overtakes && let Some(Ends::Terminal(master)) = &session.ends {
-                    session.input.flush();
+                if overtakes
+                    && !ack.repeated
+                    && let Some(Ends::Terminal(master)) = &session.ends
+                {
                     let _ = pty::signal(master.as_fd(), Signal::SIGINT as i32);
                 }
                 self.feed(frame.id);
@@ -293,6 +293,7 @@ impl Keeper {
             None => Refusal::Unknown,
             Some(session) if !session.empty => Refusal::Running,
             Some(_) => {
+                self.close_ends(frame.id);
                 self.sessions.remove(&frame.id);
                 self.dirty.remove(&frame.id);
                 self.timed.remove(&frame.id);
@@ -307,6 +308,12 @@ impl Keeper {
         let (Some(result), Some(request), true) = (fds.pop(), fds.pop(), fds.is_empty()) else {
             return self.reply(token, Refusal::Malformed, &[]);
         };
+        if self.payloads.len() >= PAYLOADS_MAX {
+            // Results that nobody fetched go first, the oldest before the others.
+            let done = self.payloads.iter().filter(|(_, payload)| payload.status.is_some());
+            let oldest = done.map(|(id, _)| *id).min();
+            oldest.and_then(|id| self.payloads.remove(&id));
+        }
         if self.payloads.len() >= PAYLOADS_MAX {
             return self.reply(token, Refusal::Limit, &[PAYLOADS_MAX as u64]);
         }
@@ -326,7 +333,9 @@ impl Keeper {
 
     /// A payload ended; its result stays until the worker has fetched it.
     pub(super) fn payload_ended(&mut self, id: u64, status: i32) {
-        let Some(payload) = self.payloads.get_mut(&id) else { return };
+        let Some(payload) = self.payloads.get_mut(&id).filter(|payload| payload.status.is_none()) else {
+            return;
+        };
         payload.status = Some(status);
         match payload.waiting.take() {
             Some(token) => self.reply(token, Refusal::None, &[status as u32 as u64, id]),

@@ -6,6 +6,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -32,6 +33,15 @@ use crate::{
 
 /// Sandboxes that may live at once.
 const SANDBOXES_MAX: usize = 256;
+
+/// An init that was told to end ends within this, or is killed.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Messages of one init that are read before others have their turn.
+const TURN_FRAMES: usize = 64;
+
+/// Turns in which the last words of a dead init are read: more than its socket can hold.
+const LAST_WORDS: usize = 16;
 
 impl Keeper {
     /// Asks the zygote for a sandbox; the answer comes with its reports.
@@ -68,6 +78,7 @@ impl Keeper {
             record,
             listeners: Vec::new(),
             waiting: Some(token),
+            ending: None,
         })
     }
 
@@ -108,9 +119,10 @@ impl Keeper {
     }
 
     fn take_report(&mut self, id: u64, frame: &Frame, tail: Vec<u8>, fds: Vec<OwnedFd>) {
+        let may_be_init = self.may_be_init(frame.code);
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
         match frame.kind {
-            launch::BUILT if sandbox.init.is_none() && is_child(frame.code) => {
+            launch::BUILT if sandbox.init.is_none() && may_be_init => {
                 sandbox.init = Some(Pid::from_raw(frame.code));
                 if self.stopping {
                     self.end_sandbox(id);
@@ -119,8 +131,13 @@ impl Keeper {
             launch::READY if sandbox.init.is_some() => {
                 sandbox.ready = true;
                 sandbox.listeners = fds;
+                let asker = sandbox.waiting;
                 if let Some(report) = sandbox.report.take() {
                     self.unwatch(report);
+                }
+                if asker == Some(0) {
+                    // The worker that wanted it is gone, and only that one could complete its record.
+                    return self.end_sandbox(id);
                 }
                 self.tell_sandbox(id);
                 self.answer_launch(id, Refusal::None, &[id], Vec::new());
@@ -146,7 +163,8 @@ impl Keeper {
 
     /// Ends a sandbox: init is told, then killed; its end does the rest.
     pub(super) fn end_sandbox(&mut self, id: u64) {
-        let Some(sandbox) = self.sandboxes.get(&id) else { return };
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        sandbox.ending.get_or_insert_with(|| Instant::now() + END_PATIENCE);
         // In a pid namespace killing init kills all. Without one, init kills its sessions when told; the kernel kills it if the
         // keeper ends first.
         let told =
@@ -158,6 +176,31 @@ impl Keeper {
         }
     }
 
+    /// When the next init that was told to end and did not is killed.
+    pub(super) fn sandbox_deadline(&self) -> Option<Instant> {
+        self.sandboxes.values().filter(|sandbox| sandbox.init.is_some()).filter_map(|s| s.ending).min()
+    }
+
+    /// Kills inits that were told to end and did not.
+    pub(super) fn run_sandbox_timers(&mut self, now: Instant) {
+        for sandbox in self.sandboxes.values_mut() {
+            if let (Some(pid), Some(at)) = (sandbox.init, sandbox.ending)
+                && at <= now
+            {
+                // Not reaped while it stands in the table. Again later, should it be stuck in the kernel.
+                let _ = kill(pid, Signal::SIGKILL);
+                sandbox.ending = Some(now + END_PATIENCE);
+            }
+        }
+    }
+
+    /// Whether this pid can be the init of a new sandbox: a child of ours that is nothing else.
+    fn may_be_init(&self, pid: i32) -> bool {
+        let known = Pid::from_raw(pid);
+        let other = self.worker.is(known) || self.zygote.is(known) || self.sandbox_of_init(known).is_some();
+        !other && is_child(pid)
+    }
+
     /// The sandbox whose init this was.
     pub(super) fn sandbox_of_init(&self, pid: Pid) -> Option<u64> {
         self.sandboxes.iter().find(|(_, sandbox)| sandbox.init == Some(pid)).map(|(id, _)| *id)
@@ -165,8 +208,10 @@ impl Keeper {
 
     /// An init is gone, and with it every process of its sandbox.
     pub(super) fn init_ended(&mut self, id: u64) {
-        // What it said last is heard first.
-        self.serve_init(id);
+        // What it said last is heard first; a socket holds no more than this many messages.
+        for _ in 0..LAST_WORDS {
+            self.serve_init(id);
+        }
         self.take_reports(id);
         let Some(sandbox) = self.sandboxes.remove(&id) else { return };
         if sandbox.ready {
@@ -206,9 +251,9 @@ impl Keeper {
         }
     }
 
-    /// Reads what an init says.
+    /// Reads what an init says, some of it: one that never falls silent must not keep the others from being heard.
     pub(super) fn serve_init(&mut self, id: u64) {
-        loop {
+        for _ in 0..TURN_FRAMES {
             let Some(sandbox) = self.sandboxes.get(&id) else { return };
             match receive(&sandbox.control) {
                 Received::Nothing => return,
@@ -237,6 +282,10 @@ impl Keeper {
             return;
         };
         match frame.kind {
+            launch::EXITED | launch::SURVIVORS | launch::EMPTY if !session.started => {
+                let text = b"init spoke of an end before the start".to_vec();
+                self.start_failed(&Frame::new(launch::START_FAILED, frame.id).code(nix::libc::EPROTO), text);
+            }
             launch::STARTED if !session.started => self.session_started(frame.id, fds.pop()),
             launch::START_FAILED if !session.started => self.start_failed(frame, tail),
             launch::EXITED if session.ended == Ended::No => {
@@ -250,9 +299,10 @@ impl Keeper {
                 self.tell(told);
             }
             launch::SURVIVORS => {
-                session.survivors = frame.args[0].min(u64::from(u16::MAX)) as u16;
-                let told = Frame::new(control::SURVIVORS, frame.id).arg(0, u64::from(session.survivors));
-                self.tell(told);
+                let survivors = frame.args[0].min(u64::from(u16::MAX)) as u16;
+                if std::mem::replace(&mut session.survivors, survivors) != survivors {
+                    self.tell(Frame::new(control::SURVIVORS, frame.id).arg(0, u64::from(survivors)));
+                }
             }
             launch::EMPTY if !session.empty => {
                 if session.ended == Ended::No {
@@ -274,20 +324,20 @@ impl Keeper {
             };
             session.ends = Some(Ends::Terminal(master));
         }
-        let waiting = session.waiting.take();
+        let (waiting, key) = (std::mem::take(&mut session.waiting), session.key);
+        self.results.put(key, Outcome::Session(id));
         self.watch_session(id);
         self.tell_session(id);
-        if let Some((token, key)) = waiting {
-            self.results.put(key, Outcome::Session(id));
-            self.reply(token, Refusal::None, &[id]);
+        for (at, token) in waiting.into_iter().enumerate() {
+            self.reply(token, if at == 0 { Refusal::None } else { Refusal::Repeated }, &[id]);
         }
     }
 
     fn start_failed(&mut self, frame: &Frame, tail: Vec<u8>) {
         let Some(session) = self.sessions.remove(&frame.id) else { return };
-        if let Some((token, _)) = session.waiting {
-            let args = [frame.args[0], frame.code as u32 as u64];
-            self.reply_with(token, Refusal::StartRefused, &args, tail);
+        let args = [frame.args[0], frame.code as u32 as u64];
+        for token in session.waiting {
+            self.reply_with(token, Refusal::StartRefused, &args, tail.clone());
         }
     }
 
@@ -327,7 +377,7 @@ enum Received {
 
 /// A frame from a stranger: anything that is none is the end of the connection.
 fn receive(socket: &OwnedFd) -> Received {
-    let mut buffer = [0; control::FRAME_BYTES + 4096];
+    let mut buffer = [0; control::FRAME_BYTES + control::TAIL_MAX_BYTES];
     match fdpass::receive(socket.as_fd(), &mut buffer, false) {
         Ok(Some((bytes, fds))) => match Frame::decode(&buffer[..bytes]) {
             Some((frame, tail)) => Received::Frame(frame, tail.to_vec(), fds),

@@ -73,8 +73,10 @@ pub struct Session {
     pub overrun: bool,
     /// The terminal hung up while processes live: look again then.
     pub look_again: Option<Instant>,
-    /// Who waits for the start: the worker's token and the request's key.
-    pub waiting: Option<(u64, u128)>,
+    /// Who waits for the start: tokens of the worker that lives.
+    pub waiting: Vec<u64>,
+    /// The key of the start.
+    pub key: u128,
 }
 
 impl Session {
@@ -111,8 +113,10 @@ pub struct Sandbox {
     pub record: OwnedFd,
     /// Proxy listeners made inside.
     pub listeners: Vec<OwnedFd>,
-    /// Who waits for the launch.
+    /// Who waits for the launch; 0: a worker that is gone.
     pub waiting: Option<u64>,
+    /// It was told to end, and is killed at this time.
+    pub ending: Option<Instant>,
 }
 
 /// A payload that runs or ran.

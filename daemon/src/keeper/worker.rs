@@ -22,7 +22,8 @@ use nix::{
 use super::{
     Keeper, Source,
     control::{
-        FRAME_BYTES, Frame, HELLO, PAYLOAD_STATE, REPLY, RESTORED, Refusal, SANDBOX, TAIL_MAX_BYTES, TOKEN,
+        FRAME_BYTES, Frame, HELLO, PAYLOAD_STATE, QUERY, REPLY, RESTORED, Refusal, SANDBOX, START_SESSION,
+        TAIL_MAX_BYTES, TOKEN,
     },
     spawn,
 };
@@ -38,6 +39,9 @@ const RESTART_MAX: Duration = Duration::from_secs(5);
 /// A worker that lived this long ended for a reason of its own, not because of what starts with it.
 const SETTLED: Duration = Duration::from_secs(10);
 
+/// So did one that answered a client and lived this long.
+const CAME_UP: Duration = Duration::from_millis(100);
+
 struct Letter {
     frame: Frame,
     tail: Vec<u8>,
@@ -48,6 +52,10 @@ struct Letter {
 pub struct Worker {
     args: Vec<OsString>,
     process: Option<(Pid, OwnedFd)>,
+    /// Killed and not gone yet: two workers at once would both write the archive.
+    dying: Option<Pid>,
+    /// It asked for something, so it came up.
+    served: bool,
     outbox: VecDeque<Letter>,
     /// The socket was full: it is watched for room.
     full: bool,
@@ -63,6 +71,8 @@ impl Worker {
         Self {
             args,
             process: None,
+            dying: None,
+            served: false,
             outbox: VecDeque::new(),
             full: false,
             restarts: 0,
@@ -74,7 +84,12 @@ impl Worker {
 
     /// Whether this pid is it.
     pub fn is(&self, pid: Pid) -> bool {
-        self.process.as_ref().is_some_and(|(worker, _)| *worker == pid)
+        self.dying == Some(pid) || self.process.as_ref().is_some_and(|(worker, _)| *worker == pid)
+    }
+
+    /// Whether it has nothing left to read.
+    pub fn heard_all(&self) -> bool {
+        self.process.is_none() || self.outbox.is_empty()
     }
 
     /// Whether there is one to talk to.
@@ -100,6 +115,7 @@ impl Keeper {
     /// Starts a worker and tells it all there is.
     pub(super) fn start_worker(&mut self) {
         self.worker.restart_at = None;
+        self.worker.served = false;
         self.worker.started = Instant::now();
         match spawn::role("worker", &self.worker.args) {
             Ok((pid, socket)) => {
@@ -120,6 +136,22 @@ impl Keeper {
 
     /// The worker is gone: another follows.
     pub(super) fn worker_ended(&mut self) {
+        self.worker.dying = None;
+        self.forget_worker();
+        if self.stopping {
+            return;
+        }
+        // One that came up and lived a little did not end because of what it started with.
+        let lived = self.worker.started.elapsed();
+        let settled = lived >= SETTLED || (self.worker.served && lived >= CAME_UP);
+        let pause = if settled { RESTART_MIN } else { self.worker.pause };
+        self.worker.pause = (pause * 2).min(RESTART_MAX);
+        self.worker.restarts += 1;
+        self.worker.restart_at = Some(Instant::now() + pause);
+    }
+
+    /// Nothing more is heard from this worker nor told to it.
+    fn forget_worker(&mut self) {
         if let Some((_, socket)) = self.worker.process.take() {
             self.unwatch(socket);
         }
@@ -127,9 +159,7 @@ impl Keeper {
         self.worker.full = false;
         for session in self.sessions.values_mut() {
             session.announced = false;
-            if let Some((_, key)) = session.waiting {
-                session.waiting = Some((0, key));
-            }
+            session.waiting.clear();
         }
         for sandbox in self.sandboxes.values_mut() {
             sandbox.waiting = sandbox.waiting.map(|_| 0);
@@ -137,14 +167,6 @@ impl Keeper {
         for payload in self.payloads.values_mut() {
             payload.waiting = None;
         }
-        if self.stopping {
-            return;
-        }
-        let settled = self.worker.started.elapsed() >= SETTLED;
-        let pause = if settled { RESTART_MIN } else { self.worker.pause };
-        self.worker.pause = (pause * 2).min(RESTART_MAX);
-        self.worker.restarts += 1;
-        self.worker.restart_at = Some(Instant::now() + pause);
     }
 
     /// Queues a frame for the worker.
@@ -186,7 +208,10 @@ impl Keeper {
         while let Some((_, socket)) = &self.worker.process {
             match fdpass::receive(socket.as_fd(), &mut buffer, false) {
                 Ok(Some((bytes, fds))) => match Frame::decode(&buffer[..bytes]) {
-                    Some((frame, tail)) => self.request(&frame, tail, fds),
+                    Some((frame, tail)) => {
+                        self.worker.served |= frame.kind == QUERY || frame.kind == START_SESSION;
+                        self.request(&frame, tail, fds);
+                    }
                     None => self.replace_worker(),
                 },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -222,13 +247,14 @@ impl Keeper {
         }
     }
 
-    /// A worker that misbehaves is ended; its end brings the next.
+    /// A worker that misbehaves is ended; its end, which `reap` sees, brings the next.
     pub(super) fn replace_worker(&mut self) {
         if let Some((pid, _)) = &self.worker.process {
-            // If it is gone already, its end is on the way to `reap` all the same.
+            // A child that was not reaped: if it is gone already, its end is on the way to `reap` all the same.
             let _ = kill(*pid, Signal::SIGKILL);
+            self.worker.dying = Some(*pid);
         }
-        self.worker_ended();
+        self.forget_worker();
     }
 
     fn tell_everything(&mut self) {

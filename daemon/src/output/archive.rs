@@ -117,6 +117,8 @@ pub struct ArchiveWriter {
     archive: Archive,
     segment: Option<(u64, u64, File)>,
     next: u64,
+    /// Offset of the last index entry on disk.
+    described: Option<u64>,
 }
 
 impl ArchiveWriter {
@@ -124,7 +126,8 @@ impl ArchiveWriter {
     pub fn open(archive: Archive) -> io::Result<Self> {
         fs::create_dir_all(&archive.directory)?;
         let next = archive.segments()?.last().map_or(0, |(first, length)| first + length);
-        Ok(Self { archive, segment: None, next })
+        let described = archive.index()?.last().map(|entry| entry.offset);
+        Ok(Self { archive, segment: None, next, described })
     }
 
     /// Offset behind the last byte on disk.
@@ -144,16 +147,20 @@ impl ArchiveWriter {
         if full || offset != self.next {
             self.begin_segment(offset)?;
         }
-        if let Some((_, length, file)) = &mut self.segment {
-            file.write_all(bytes)?;
+        if let Some((first, length, file)) = &mut self.segment {
+            // At its place, not at the end: what a failed write left behind, or another writer, is written over with the same.
+            file.write_all_at(bytes, offset - *first)?;
             *length += bytes.len() as u64;
             self.next = offset + bytes.len() as u64;
         }
         Ok(())
     }
 
-    /// Appends index entries.
+    /// Appends index entries. Those that are there already are passed over: a writer that died had not told of its last ones.
     pub fn append_index(&mut self, entries: &[IndexEntry]) -> io::Result<()> {
+        let known = entries.partition_point(|entry| Some(entry.offset) <= self.described);
+        let entries = &entries[known..];
+        let Some(last) = entries.last() else { return Ok(()) };
         let path = self.archive.directory.join(INDEX_NAME);
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         // A torn entry of a crash is cut off first, or everything after it would be misread.
@@ -161,6 +168,7 @@ impl ArchiveWriter {
         file.set_len(length - length % ENTRY_BYTES as u64)?;
         let bytes: Vec<u8> = entries.iter().flat_map(encode_entry).collect();
         file.write_all(&bytes)?;
+        self.described = Some(last.offset);
         if (length as usize + bytes.len()) / ENTRY_BYTES > INDEX_MAX_ENTRIES {
             self.thin_index()?;
         }
@@ -169,7 +177,7 @@ impl ArchiveWriter {
 
     fn begin_segment(&mut self, first: u64) -> io::Result<()> {
         let path = self.archive.segment_path(first);
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         let length = file.metadata()?.len();
         self.segment = Some((first, length, file));
         self.next = first + length;
@@ -179,7 +187,10 @@ impl ArchiveWriter {
             if total + SEGMENT_BYTES <= SESSION_MAX_BYTES {
                 break;
             }
-            fs::remove_file(self.archive.segment_path(*first))?;
+            match fs::remove_file(self.archive.segment_path(*first)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             total -= length;
         }
         Ok(())
@@ -266,6 +277,25 @@ mod tests {
         let total: u64 = archive.segments().unwrap().iter().map(|(_, length)| length).sum();
         assert!(total <= SESSION_MAX_BYTES);
         assert_eq!(archive.read(0, 1).unwrap(), Err(Some(2 * SEGMENT_BYTES)));
+    }
+
+    #[test]
+    fn what_a_dead_writer_wrote_without_telling_is_not_written_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let entry = |n: u64| IndexEntry { offset: n, at_unix_ms: n, stream: Stream::Stdout };
+        let mut first = writer(directory.path());
+        first.append(0, b"abcd").unwrap();
+        first.append_index(&[entry(0), entry(4)]).unwrap();
+        // A write that failed in its middle has left a part behind.
+        let path = Archive::new(directory.path().join("s")).segment_path(0);
+        OpenOptions::new().append(true).open(path).unwrap().write_all(b"ef").unwrap();
+        first.append(4, b"efgh").unwrap();
+        let mut second = writer(directory.path());
+        second.append_index(&[entry(0), entry(4), entry(6)]).unwrap();
+        let archive = Archive::new(directory.path().join("s"));
+        assert_eq!(archive.read(0, 100).unwrap().unwrap(), b"abcdefgh");
+        let offsets: Vec<u64> = archive.index().unwrap().iter().map(|entry| entry.offset).collect();
+        assert_eq!(offsets, [0, 4, 6]);
     }
 
     #[test]

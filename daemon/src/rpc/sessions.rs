@@ -61,7 +61,14 @@ impl Sessions {
             }
             let session = self.find(&request.session)?;
             let text = request.input.concat();
-            return Ok(Act::Type { session, text, seq: request.input_seq.unwrap_or(0) });
+            // A request's id numbers its one input, so that the keeper tells a repetition, also across a worker that died.
+            let key = self.key("type", &request.request_id)?;
+            let (numbered_by, seq) = match request.input_seq {
+                Some(seq) => (request.client_id.clone(), seq),
+                None if key != 0 => (format!("request {}", request.request_id), 1),
+                None => (String::new(), 0),
+            };
+            return Ok(Act::Type { session, text, numbered_by, seq });
         }
         let placement = convert::placement(request.placement.clone())?;
         let argv = match request.input.as_slice() {

@@ -7,7 +7,7 @@ use super::convert::{self, invalid};
 use crate::{
     patch::{Action, FileReport, LineRange, store::Summary},
     session::{
-        Actor,
+        Actor, SessionError,
         patches::{Applied, Apply, Patches},
     },
 };
@@ -37,7 +37,11 @@ impl WorkspaceService for PatchesService {
             request_id: request.request_id,
             actor: convert::actor(request.actor),
         };
-        Ok(Response::new(applied_out(self.patches.apply(&apply).await?)))
+        // In a task of its own: a client that leaves in the middle must not leave a patch that nobody can revert.
+        let patches = self.patches.clone();
+        let applying = tokio::spawn(async move { patches.apply(&apply).await });
+        let applied = applying.await.map_err(|error| SessionError::Internal(error.to_string()))?;
+        Ok(Response::new(applied_out(applied?)))
     }
 
     async fn revert_patch(

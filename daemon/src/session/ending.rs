@@ -22,8 +22,13 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 pub async fn terminate(link: &Link, session: &Session, grace: Duration) -> Result<(), SessionError> {
     let mut live = session.watch();
     if !grace.is_zero() && session.live().ended == Ended::No {
-        for signal in [Signal::SIGHUP, Signal::SIGTERM] {
-            input::signal(link, session, signal as i32, Target::Session, 0).await?;
+        // Stopped processes hear them only once they go on.
+        for signal in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGCONT] {
+            match input::signal(link, session, signal as i32, Target::Session, 0).await {
+                // It ended by the one before.
+                Err(SessionError::NotNow { .. }) => break,
+                result => result?,
+            }
         }
         // Still there: it is killed below.
         let _ = timeout(grace, live.wait_for(|live| live.empty)).await;

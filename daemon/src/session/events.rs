@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A record is at most this long.
-const RECORD_MAX_BYTES: u64 = 64 * 1024;
+pub const RECORD_MAX_BYTES: u64 = 64 * 1024;
 
 /// Sessions of the past that stay listed after the keeper that ran them is gone, newest first.
 const PAST_MAX: usize = 200;
@@ -81,7 +81,16 @@ impl Listener {
         };
         let facts = SessionFacts::of(frame);
         let bytes = memfd::read_all(record.as_fd(), RECORD_MAX_BYTES)?;
-        let record = Record::of_bytes(&bytes).ok_or(io::ErrorKind::InvalidData)?;
+        let mut record = Record::of_bytes(&bytes).ok_or(io::ErrorKind::InvalidData)?;
+        record.end = match facts.ended {
+            Ended::No => None,
+            Ended::Status(raw) => Some(RecordedEnd { status: Some(raw), at_unix_ms: facts.ended_unix_ms }),
+            Ended::Lost => Some(RecordedEnd { status: None, at_unix_ms: facts.ended_unix_ms }),
+        };
+        // What the keeper was not told of: an earlier worker noted it on disk.
+        let noted = fs::read(self.registry.directory(&record.id).join(RECORD_NAME));
+        record.unattended =
+            noted.ok().and_then(|bytes| Record::of_bytes(&bytes)).is_some_and(|r| r.unattended);
         let view = LogView::open(&memfd::reopen_read_only(log.as_fd())?)?;
         let archive = Archive::new(self.registry.directory(&record.id));
         let live = Live::of(&facts, view.head());
@@ -159,10 +168,14 @@ impl Listener {
         records.sort_by_key(|record| std::cmp::Reverse(record.started_unix_ms));
         for (at, record) in records.into_iter().enumerate() {
             let archive = Archive::new(self.registry.directory(&record.id));
-            if at < PAST_MAX {
-                self.registry.insert(Arc::new(past_session(record, archive)?));
+            let id = record.id.clone();
+            let listed = if at < PAST_MAX {
+                past_session(record, archive).map(|session| self.registry.insert(Arc::new(session)))
             } else {
-                archive.remove()?;
+                archive.remove()
+            };
+            if let Err(error) = listed {
+                tracing::warn!(session = id, %error, "a session of the past cannot be listed");
             }
         }
         Ok(())

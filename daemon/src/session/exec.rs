@@ -41,7 +41,9 @@ pub enum Act {
         session: Arc<Session>,
         /// The text.
         text: String,
-        /// Its number, if the client numbers.
+        /// Who numbers it; may be empty.
+        numbered_by: String,
+        /// Its number; 0 if it has none.
         seq: u64,
     },
 }
@@ -94,10 +96,12 @@ pub async fn exec(starter: &Starter, exec: Exec) -> Result<Done, SessionError> {
     let mut not_submitted = String::new();
     let session = match exec.act {
         Act::Start(start) => starter.start(&start).await?.0,
-        Act::Type { session, text, seq } => {
-            plan.from = session.log.end();
+        Act::Type { session, text, numbered_by, seq } => {
+            // A mere look has no input of its own: what its caller has not seen yet counts.
+            let unseen = session.seen_by(&exec.client).unwrap_or(0);
+            plan.from = if text.is_empty() { unseen } else { session.log.end() };
             if !text.is_empty() {
-                plan.after_input = Some(type_text(starter, &session, &text, &exec.client, seq).await?);
+                plan.after_input = Some(type_text(starter, &session, &text, &numbered_by, seq).await?);
                 not_submitted = unsubmitted(starter, &session, &text).await;
             }
             if plan.pattern.is_some() {
@@ -146,7 +150,8 @@ async fn type_text(
     client: &str,
     seq: u64,
 ) -> Result<AfterInput, SessionError> {
-    if session.live().ended != Ended::No {
+    // A numbered input may be the repetition of one that was typed while the session ran: the keeper knows.
+    if session.live().ended != Ended::No && seq == 0 {
         return Err(SessionError::NotNow {
             reason: "SESSION_ENDED",
             what: format!("session {} has ended and takes no input", session.id()),

@@ -4,8 +4,9 @@
 //! the middle is taken back before anybody is answered.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -58,17 +59,39 @@ pub struct Applied {
 pub struct Patches {
     starter: Starter,
     store: Arc<Store>,
+    /// Requests under way, by id: a repetition waits for the first.
+    applying: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Patches {
     /// Over the store in the state directory.
     pub fn open(starter: Starter, state: &Path) -> Result<Self, SessionError> {
         let store = Store::open(&state.join("patches"), Bounds::default())?;
-        Ok(Self { starter, store: Arc::new(store) })
+        Ok(Self { starter, store: Arc::new(store), applying: Arc::default() })
     }
 
     /// Applies a patch: all of it or nothing.
     pub async fn apply(&self, apply: &Apply) -> Result<Applied, SessionError> {
+        if apply.request_id.is_empty() {
+            return self.apply_once(apply).await;
+        }
+        let turn = self.requests().entry(apply.request_id.clone()).or_default().clone();
+        let applied = {
+            let _turn = turn.lock().await;
+            self.apply_once(apply).await
+        };
+        // Nobody else holds it: the table's own, and ours.
+        if Arc::strong_count(&turn) == 2 {
+            self.requests().remove(&apply.request_id);
+        }
+        applied
+    }
+
+    fn requests(&self) -> MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<()>>>> {
+        self.applying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn apply_once(&self, apply: &Apply) -> Result<Applied, SessionError> {
         if let Some(applied) = self.known(&apply.request_id)? {
             return Ok(applied);
         }

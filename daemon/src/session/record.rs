@@ -46,7 +46,9 @@ pub struct Record {
     pub id: String,
     /// Its name; may be empty.
     pub name: String,
-    /// argv, invalid UTF-8 replaced.
+    /// The key of the request that started it, hexadecimal; empty if it is not repeatable.
+    pub key: String,
+    /// argv, invalid UTF-8 replaced, cut where it is very long.
     pub command: Vec<String>,
     /// Where it started.
     pub cwd: String,

@@ -94,6 +94,12 @@ impl Registry {
         self.table.read().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
     }
 
+    /// By the key of the request that started it.
+    pub fn by_key(&self, key: &str) -> Option<Arc<Session>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.by_id.values().find(|session| !key.is_empty() && session.record().key == key).cloned()
+    }
+
     /// All, in order of their start.
     pub fn all(&self) -> Vec<Arc<Session>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);

@@ -128,10 +128,11 @@ impl Sandboxes {
         let stored = Frame::new(SET_RECORD, record.number).code(1);
         link.ask(stored, &[], &[file.as_fd()]).await?;
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pending) = table.by_number.get(&record.number) {
+        // The keeper told of it before it answered; if it is not here any more, it has ended and must not be found.
+        if let Some(pending) = table.by_number.get_mut(&record.number) {
             record.init_pid = pending.init_pid;
+            *pending = record.clone();
         }
-        table.by_number.insert(record.number, record.clone());
         Ok(record)
     }
 

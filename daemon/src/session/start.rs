@@ -13,7 +13,7 @@ use dunlin_sandbox_profiles::{Isolation, PathEntry, Profile, Widening};
 use super::{
     Actor, ActorKind, Record, Session, SessionError,
     denied::Confinement,
-    events::store_record,
+    events::{RECORD_MAX_BYTES, store_record},
     registry::Registry,
     sandboxes::{SandboxRecord, Sandboxes},
 };
@@ -111,12 +111,18 @@ impl Starter {
     pub async fn sandbox(&self, placement: &Placement) -> Result<(SandboxRecord, Policy), SessionError> {
         let want = self.want(placement)?;
         let policy = policy::resolve(&want, &self.machine)?;
-        let sandbox = self.sandboxes.obtain(&self.link, &want, &self.machine).await?;
-        Ok((sandbox, policy))
+        // In a task of its own: a client that leaves in the middle must not leave a sandbox half-made.
+        let Self { link, sandboxes, machine, .. } = self.clone();
+        let making = tokio::spawn(async move { sandboxes.obtain(&link, &want, &machine).await });
+        let made = making.await.map_err(|error| SessionError::Internal(error.to_string()))?;
+        Ok((made?, policy))
     }
 
     /// Starts a session; `true` beside it: the same request had started it before.
     pub async fn start(&self, start: &Start) -> Result<(Arc<Session>, bool), SessionError> {
+        if let Some(session) = self.registry.by_key(&key_text(start.key)) {
+            return Ok((session, true));
+        }
         check_arguments(&start.argv)?;
         if !start.name.is_empty() {
             self.registry.check_name(&start.name)?;
@@ -180,7 +186,12 @@ impl Starter {
     ) -> Result<Reply, SessionError> {
         let spec = postcard::to_stdvec(spec).map_err(|error| SessionError::Internal(error.to_string()))?;
         let spec = memfd::with_bytes(c"dunlin-spec", &spec)?;
-        let record = memfd::with_bytes(c"dunlin-record", &record.to_bytes())?;
+        let record = record.to_bytes();
+        if record.len() as u64 > RECORD_MAX_BYTES {
+            let what = format!("what is to be written down about the session has {} bytes", record.len());
+            return Err(SessionError::invalid(what, "give a shorter cwd or actor"));
+        }
+        let record = memfd::with_bytes(c"dunlin-record", &record)?;
         let flags = if start.tty { FLAG_TTY } else { 0 } | if start.stdin { FLAG_STDIN } else { 0 };
         let frame = Frame::new(START_SESSION, sandbox)
             .code(flags)
@@ -209,7 +220,8 @@ fn record_of(start: &Start, cwd: &Path, sandbox: &SandboxRecord, policy: &Policy
     Record {
         id,
         name: start.name.clone(),
-        command: start.argv.iter().map(|word| shown_argument(word)).collect(),
+        key: key_text(start.key),
+        command: shown_command(&start.argv),
         cwd: cwd.display().to_string(),
         workspace: sandbox.workspace.clone(),
         sandbox: sandbox.name.clone(),
@@ -224,6 +236,28 @@ fn record_of(start: &Start, cwd: &Path, sandbox: &SandboxRecord, policy: &Policy
         unattended: false,
         end: None,
     }
+}
+
+/// A key as it is written down; none is empty.
+fn key_text(key: u128) -> String {
+    if key == 0 { String::new() } else { format!("{key:032x}") }
+}
+
+/// A command line as listed, within a quarter of what a record may hold (a control character takes six bytes there).
+fn shown_command(argv: &[Vec<u8>]) -> Vec<String> {
+    const SHOWN_MAX_BYTES: usize = 8 * 1024;
+    let mut shown = Vec::new();
+    let mut bytes = 0;
+    for (at, argument) in argv.iter().enumerate() {
+        let text = shown_argument(argument);
+        bytes += text.len() + 3;
+        if bytes > SHOWN_MAX_BYTES {
+            shown.push(format!("… ({} more arguments)", argv.len() - at));
+            break;
+        }
+        shown.push(text);
+    }
+    shown
 }
 
 /// An argument as listed: a record has a bound, and a listing is no place for a megabyte.
