@@ -39,9 +39,6 @@ const RESTART_MAX: Duration = Duration::from_secs(5);
 /// A worker that lived this long ended for a reason of its own, not because of what starts with it.
 const SETTLED: Duration = Duration::from_secs(10);
 
-/// So did one that answered a client and lived this long.
-const CAME_UP: Duration = Duration::from_millis(100);
-
 struct Letter {
     frame: Frame,
     tail: Vec<u8>,
@@ -141,9 +138,8 @@ impl Keeper {
         if self.stopping {
             return;
         }
-        // One that came up and lived a little did not end because of what it started with.
-        let lived = self.worker.started.elapsed();
-        let settled = lived >= SETTLED || (self.worker.served && lived >= CAME_UP);
+        // One that served a client did not end because of what it started with.
+        let settled = self.worker.served || self.worker.started.elapsed() >= SETTLED;
         let pause = if settled { RESTART_MIN } else { self.worker.pause };
         self.worker.pause = (pause * 2).min(RESTART_MAX);
         self.worker.restarts += 1;
