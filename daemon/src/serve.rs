@@ -31,7 +31,10 @@ use crate::{
     profiles::Profiles,
     rpc,
     sandbox::Machine,
-    session::{events::Listener, patches::Patches, registry::Registry, sandboxes::Sandboxes, start::Starter},
+    session::{
+        events::Listener, patches::Patches, registry::Registry, retention, sandboxes::Sandboxes,
+        start::Starter,
+    },
 };
 
 /// Where the worker serves.
@@ -81,6 +84,7 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     restored.await.context("the keeper is gone")?;
     sandboxes.sweep(&link).await;
     starter.machine.cgroup.sweep(starter.machine.keeper);
+    tokio::spawn(retention::run(starter.clone(), retention::SANDBOX_IDLE));
     let patches = Patches::open(starter.clone(), &place.state)?;
     let daemon = rpc::daemon::DaemonsService {
         starter: starter.clone(),

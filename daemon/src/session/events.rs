@@ -27,7 +27,7 @@ use crate::{
 pub const RECORD_MAX_BYTES: u64 = 64 * 1024;
 
 /// Sessions of the past that stay listed after the keeper that ran them is gone, newest first.
-const PAST_MAX: usize = 200;
+pub const PAST_MAX: usize = 200;
 
 /// Name of a session's record on disk.
 const RECORD_NAME: &str = "record.json";

@@ -17,6 +17,7 @@ pub mod input;
 pub mod patches;
 pub mod record;
 pub mod registry;
+pub mod retention;
 pub mod sandboxes;
 pub mod start;
 pub mod state;

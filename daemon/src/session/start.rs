@@ -141,8 +141,11 @@ impl Starter {
         let reply = self.ask(start, &spec, &record, sandbox.number).await?;
         match reply.refusal {
             Refusal::None | Refusal::Repeated => {
-                let session = self.registry.by_number(reply.args[0]).ok_or_else(|| {
-                    SessionError::Internal("the keeper started a session that it did not tell of".into())
+                // The keeper tells of a session before it answers: one that is not here was forgotten since.
+                let session = self.registry.by_number(reply.args[0]).ok_or_else(|| SessionError::NotNow {
+                    reason: "SESSION_FORGOTTEN",
+                    what: "this request started a session that has ended and was forgotten".into(),
+                    next_step: "ask with a new request_id to start another".into(),
                 })?;
                 Ok((session, reply.refusal == Refusal::Repeated))
             }
