@@ -18,9 +18,7 @@ const ALL: &str = "DUNLIN_ESCAPE_ALL";
 
 #[test]
 fn nothing_gets_out_of_the_default_sandbox() {
-    for user in users() {
-        table::run(user, Mode::Full);
-    }
+    check(users(), Mode::Full);
 }
 
 #[test]
@@ -28,9 +26,7 @@ fn without_namespaces_only_what_is_listed_gets_out() {
     if std::env::var_os(ALL).is_none() {
         return skip("escape in every mode", "set DUNLIN_ESCAPE_ALL=1 to run it");
     }
-    for user in users() {
-        table::run(user, Mode::NoNamespace);
-    }
+    check(users(), Mode::NoNamespace);
 }
 
 #[test]
@@ -38,5 +34,21 @@ fn without_user_namespaces_root_gets_no_further() {
     if std::env::var_os(ALL).is_none() || !nix::unistd::geteuid().is_root() {
         return skip("escape in every mode", "set DUNLIN_ESCAPE_ALL=1 and run it as root");
     }
-    table::run(User::Own, Mode::NoUserNamespace);
+    check(vec![User::Own], Mode::NoUserNamespace);
+}
+
+#[test]
+fn attempts_have_names_of_their_own_and_limits_name_attempts() {
+    let mut names: Vec<&str> = attempts::all().map(|attempt| attempt.name).collect();
+    assert_eq!(known::unknown(&names).collect::<Vec<_>>(), [""; 0]);
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+    assert!(count >= 110, "{count} attempts");
+}
+
+fn check(users: Vec<User>, mode: Mode) {
+    let wrong: Vec<String> = users.into_iter().flat_map(|user| table::run(user, mode)).collect();
+    assert!(wrong.is_empty(), "{} unexpected rows:\n{}", wrong.len(), wrong.join("\n"));
 }

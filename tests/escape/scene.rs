@@ -2,7 +2,13 @@
 //!
 //! First outside, where it must work, then inside. The neighbour is a sandbox that nobody but its own sessions may reach.
 
-use std::{cell::Cell, fs, os::unix::process::CommandExt, path::PathBuf, process::Command};
+use std::{
+    cell::Cell,
+    fs,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    path::PathBuf,
+    process::Command,
+};
 
 use dunlin_harness::{Finished, Running, User, World, until};
 use nix::{
@@ -84,7 +90,9 @@ impl Scene {
             Mode::NoUserNamespace => World::wrapped(user, &wrapper("user")),
         };
         SECRETS.iter().for_each(|name| world.write(&world.home().join(name), &format!("{SECRET}\n")));
-        world.write(&world.path("config/dunlin/profiles/small.toml"), include_str!("small.toml"));
+        for (name, text) in [("small", include_str!("small.toml")), ("few", include_str!("few.toml"))] {
+            world.write(&world.path(&format!("config/dunlin/profiles/{name}.toml")), text);
+        }
         let victim = world.path("victim");
         fs::copy("/usr/bin/sleep", &victim).expect("a copy");
         world.give(&victim);
@@ -127,6 +135,8 @@ impl Scene {
         let mut stage = Stage::set(&self.world, self.played.get());
         let neighbour = self.world.path("neighbour");
         stage.tell("neighbour", fs::read_to_string(neighbour.join("port")).expect("a port").trim());
+        stage.tell("mode", format!("{:?}", self.mode));
+        stage.tell("uid", fs::metadata(self.world.home()).expect("a HOME").uid());
         if inside {
             stage.tell("daemon", self.keeper);
             stage.tell("patience", 5);

@@ -11,8 +11,8 @@ use crate::{
 /// Names a part of the attempts to run, for whoever works on one.
 const ONLY: &str = "DUNLIN_ESCAPE_ONLY";
 
-/// Fails unless every row is as expected.
-pub fn run(user: User, mode: Mode) {
+/// Plays every attempt and returns the rows that are not as expected.
+pub fn run(user: User, mode: Mode) -> Vec<String> {
     let only = std::env::var(ONLY).unwrap_or_default();
     let attempts: Vec<&Attempt> = attempts::all().filter(|attempt| attempt.name.contains(&only)).collect();
     let scene = Scene::set(user, mode);
@@ -39,7 +39,7 @@ pub fn run(user: User, mode: Mode) {
             wrong.push(row);
         }
     }
-    assert!(wrong.is_empty(), "{} unexpected rows:\n{}", wrong.len(), wrong.join("\n"));
+    wrong
 }
 
 fn name(user: User) -> &'static str {

@@ -200,9 +200,20 @@ impl Repositories {
                 ("core", "hookspath") => (workspace, Key::Hooks),
                 _ => continue,
             };
-            let named = fs::canonicalize(base.join(&entry.value));
-            if let Some(path) = named.ok().filter(|path| path.starts_with(workspace) && path != workspace) {
-                self.guards.push(Guarded { path, key, placeholder: Placeholder::None });
+            if entry.value.starts_with('~') {
+                continue;
+            }
+            let named = base.join(&entry.value);
+            match fs::canonicalize(&named) {
+                Ok(path) if path.starts_with(workspace) && path != workspace => {
+                    self.guards.push(Guarded { path, key, placeholder: Placeholder::None });
+                }
+                Ok(_) => {}
+                // Nothing is put into a workspace to hold its place.
+                Err(_) => self.notes.push(format!(
+                    "git's configuration names {}, which is not there: git outside obeys what a command puts there",
+                    named.display()
+                )),
             }
         }
     }

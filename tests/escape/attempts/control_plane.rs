@@ -4,7 +4,11 @@
 
 use crate::attempt::{Attempt, Twin};
 
-const HARMED: &str = "case $(awk '{print $3}' /proc/$daemon/stat) in ''|Z|T|t) true;; *) false;; esac";
+/// A signal takes effect a moment after it was sent: outside, where it must, that moment is given.
+const HARMED: &str = "for look in $(seq 500); do
+    case $(awk '{print $3}' /proc/$daemon/stat) in ''|Z|T|t) exit 0;; esac
+    [ $victim -ne 0 ] || exit 1
+done; false";
 
 pub const ATTEMPTS: &[Attempt] = &[
     Attempt::python(
@@ -63,7 +67,8 @@ except (OSError, ValueError):
     if name not in ('victim', 'dunlind-under-t'): continue
     for part in ('environ', 'maps'):
         if allowed(lambda: open(f'/proc/{pid}/{part}').read()): got()
-    if allowed(lambda: os.listdir(f'/proc/{pid}/fd')): got()",
+    for number in range(64):
+        if allowed(lambda: os.readlink(f'/proc/{pid}/fd/{number}')): got()",
     ),
     Attempt::python("trace the daemon", "if call(SYS.ptrace, 0x4206, daemon, 0, 0)[0] == 0: got()"),
     Attempt::python(
@@ -152,12 +157,14 @@ except OSError as error:
         "connect to a neighbour's port",
         "if allowed(lambda: socket.create_connection(('127.0.0.1', neighbour), 5)): got()",
     )
-    .twin(Twin::Neighbour),
+    .twin(Twin::Neighbour)
+    .needs("[ $neighbour -gt 9 ]"),
     Attempt::python(
         "connect to a neighbour's abstract socket",
         "if allowed(lambda: socket.socket(socket.AF_UNIX).connect('\\0dunlin-neighbour')): got()",
     )
-    .twin(Twin::Neighbour),
+    .twin(Twin::Neighbour)
+    .needs("[ $neighbour -gt 9 ]"),
     Attempt::python(
         "attach a neighbour's shared memory",
         "number = call(SYS.shmget, 0x64756E6C, 0, 0)[0]

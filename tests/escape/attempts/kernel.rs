@@ -122,14 +122,20 @@ if ctypes.CFUNCTYPE(ctypes.c_int)(start)() == os.getpid(): got()",
     Attempt::python(
         "hold a capability",
         "for line in open('/proc/self/status'):
-    if re.match('Cap(Inh|Prm|Eff|Bnd|Amb):', line) and int(line.split()[1], 16): got()",
+    if re.match('Cap(Inh|Prm|Eff|Amb):', line) and int(line.split()[1], 16): got()",
+    )
+    .twin(Twin::Root),
+    Attempt::python(
+        "keep a capability within bounds for a program that has it",
+        "for line in open('/proc/self/status'):
+    if line.startswith('CapBnd:') and int(line.split()[1], 16): got()",
     )
     .twin(Twin::Root),
     Attempt::python(
         "hold a capability after running another program",
         "import subprocess
 for line in subprocess.run(['cat', '/proc/self/status'], capture_output=True, text=True).stdout.splitlines():
-    if re.match('Cap(Prm|Eff|Bnd):', line) and int(line.split()[1], 16): got()",
+    if re.match('Cap(Prm|Eff):', line) and int(line.split()[1], 16): got()",
     )
     .twin(Twin::Root),
     Attempt::python("open a kernel parameter for writing", "if writable(['/proc/sys']): got()").twin(Twin::Root),
