@@ -208,6 +208,10 @@ impl Keeper {
 
     /// An init is gone, and with it every process of its sandbox.
     pub(super) fn init_ended(&mut self, id: u64) {
+        // It was reaped: its number may be another's by now, and nothing below may kill by it.
+        if let Some(sandbox) = self.sandboxes.get_mut(&id) {
+            sandbox.init = None;
+        }
         // What it said last is heard first; a socket holds no more than this many messages.
         for _ in 0..LAST_WORDS {
             self.serve_init(id);
