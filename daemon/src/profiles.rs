@@ -50,7 +50,9 @@ impl Profiles {
     /// One profile; an empty name is the default.
     pub fn resolve(&self, name: &str, workspace: &Path) -> Result<Profile, ProfilesError> {
         let name = if name.is_empty() { DEFAULT } else { name };
-        self.catalog(workspace)?.resolve(name).map_err(|error| ProfilesError(error.to_string()))
+        self.catalog(workspace)?
+            .resolve(name)
+            .map_err(|error| ProfilesError(format!("{error}; see `dunlin profiles list`")))
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, ProfilesError> {

@@ -1,6 +1,7 @@
 //! The two real binaries, driven end to end: real kernel, real terminals, real sockets.
 
 mod agent;
+mod api;
 mod attach;
 mod bad_input;
 mod demo;

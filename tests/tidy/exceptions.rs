@@ -47,44 +47,6 @@ pub const GENERATED: &[Exception] = &[Exception {
     reason: "the codec of the generated stubs",
 }];
 
-/// What the tree lacks while its crates are being written. It is printed on every run, and an entry goes when its
-/// work is done, until the list is empty and goes too.
-pub struct Awaited {
-    /// A file, or a directory with its `/`.
-    pub path: &'static str,
-    /// Parts of messages, between spaces.
-    pub parts: &'static str,
-    pub until: &'static str,
-}
-
-pub const AWAITED: &[Awaited] = &[
-    Awaited { path: "client/Cargo.toml", parts: "`anyhow` `prost`", until: "the commands are complete" },
-    Awaited {
-        path: "tests/Cargo.toml",
-        parts: "`anyhow` `dunlin-proto` `hyper-util` `portable-pty` `tokio-stream` `tonic` `tonic-types` `tower`",
-        until: "the harness and its suites are written",
-    },
-];
-
-/// The findings that nothing is awaited for; the others are counted aloud.
-pub fn but_awaited(findings: Vec<Finding>, rule: &str) -> Vec<Finding> {
-    let awaits = |awaited: &Awaited, finding: &Finding| {
-        let named = |part: &str| finding.message.contains(part);
-        let there = finding.path == awaited.path
-            || awaited.path.ends_with('/') && finding.path.starts_with(awaited.path);
-        there && awaited.parts.split_whitespace().any(named)
-    };
-    let (waiting, rest): (Vec<_>, Vec<_>) =
-        findings.into_iter().partition(|finding| AWAITED.iter().any(|awaited| awaits(awaited, finding)));
-    for awaited in AWAITED {
-        let count = waiting.iter().filter(|finding| awaits(awaited, finding)).count();
-        if count > 0 {
-            eprintln!("{rule}: {count} findings in {}, awaited until {}", awaited.path, awaited.until);
-        }
-    }
-    rest
-}
-
 pub fn without(findings: Vec<Finding>, exceptions: &[Exception]) -> Vec<Finding> {
     let excepted = |finding: &Finding| exceptions.iter().any(|exception| exception.covers(finding));
     findings.into_iter().filter(|finding| !excepted(finding)).collect()

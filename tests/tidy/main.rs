@@ -26,7 +26,7 @@ fn each_rust_file(rule: impl Fn(&tree::File) -> Vec<Finding>) -> Vec<Finding> {
 
 #[test]
 fn every_rust_file_opens_with_what_it_owns() {
-    assert_none(exceptions::but_awaited(each_rust_file(rust::opens_with_docs), "heads"));
+    assert_none(each_rust_file(rust::opens_with_docs));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn imports_point_down() {
     let table =
         imports::Table::parse(&tree.file("ARCHITECTURE.md").text).unwrap_or_else(|error| panic!("{error}"));
     let found = each_rust_file(|file| imports::against(&table, file));
-    assert_none(exceptions::but_awaited(found, "imports"));
+    assert_none(found);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn every_dependency_is_used() {
     let tree = Tree::of_this_repository();
     let manifests = tree.files.iter().filter(|file| manifests::is_of_a_crate(&file.path));
     let unused = manifests.flat_map(|manifest| manifests::unused(manifest, tree)).collect();
-    assert_none(exceptions::but_awaited(exceptions::without(unused, exceptions::GENERATED), "dependencies"));
+    assert_none(exceptions::without(unused, exceptions::GENERATED));
 }
 
 #[test]
