@@ -72,6 +72,8 @@ pub struct Attempt {
     pub after: &'static str,
     /// A shell command that ends with 0 where the attempt makes sense.
     pub needs: &'static str,
+    /// Part of the message by which the sandbox may refuse to be made at all.
+    pub refusal: Option<&'static str>,
     /// More words for `dunlin run`.
     pub words: &'static [&'static str],
 }
@@ -97,6 +99,7 @@ impl Attempt {
             root_before: "",
             after: "",
             needs: "",
+            refusal: None,
             words: &[],
         }
     }
@@ -136,6 +139,10 @@ impl Attempt {
 
     pub const fn needs(self, needs: &'static str) -> Self {
         Self { needs, ..self }
+    }
+
+    pub const fn or_refused(self, refusal: &'static str) -> Self {
+        Self { refusal: Some(refusal), ..self }
     }
 
     pub const fn words(self, words: &'static [&'static str]) -> Self {

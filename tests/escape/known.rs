@@ -62,6 +62,8 @@ const LIMITS: &[Limit] = &[
             "configure another directory for hooks",
             "plant a hook where the configuration looks for them",
             "write a file that the configuration includes",
+            "write a file that an included file includes",
+            "plant a hook below the directory that the configuration looks in",
             "put another repository in the place of .git",
             "put a file that names another repository in the place of .git",
             "point .git/commondir at another repository",

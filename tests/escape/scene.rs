@@ -125,6 +125,7 @@ impl Scene {
             Ok(None) => Outcome::Skipped("this machine lacks what it is about"),
             Ok(Some(true)) => Outcome::Worked,
             Ok(Some(false)) => Outcome::Stopped,
+            Err(why) if attempt.refusal.is_some_and(|refusal| why.contains(refusal)) => Outcome::Stopped,
             Err(why) => Outcome::Broken(why),
         }
     }

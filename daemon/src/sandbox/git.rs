@@ -7,7 +7,7 @@
 use std::{
     fs, io,
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use dunlin_sandbox_profiles::{Git, Guard};
@@ -18,6 +18,8 @@ use super::{SandboxError, git_syntax, view::unreadable};
 /// Git directories of submodules looked for, and how deep their names may nest.
 const MODULES_MAX: usize = 512;
 const MODULE_DEPTH_MAX: usize = 8;
+/// How deep git itself follows includes.
+const INCLUDE_DEPTH_MAX: usize = 10;
 
 /// What is found in and around a workspace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -156,7 +158,9 @@ impl Repositories {
     fn take_repository(&mut self, directory: &Path, workspace: &Path) -> Result<(), SandboxError> {
         self.directories.push(directory.to_path_buf());
         self.guard(directory, NAMES)?;
-        self.guard_configured(directory, workspace);
+        for name in ["config", "config.worktree"] {
+            self.guard_configured(&directory.join(name), workspace, 0)?;
+        }
         for worktree in subdirectories(&directory.join("worktrees")) {
             self.guard(&worktree, WORKTREE_NAMES)?;
             let link = fs::read_to_string(worktree.join("gitdir")).map(|text| PathBuf::from(text.trim()));
@@ -191,32 +195,54 @@ impl Repositories {
         Ok(())
     }
 
-    /// Files in the workspace that the configuration itself names: included files, another directory for hooks.
-    fn guard_configured(&mut self, directory: &Path, workspace: &Path) {
-        let text = fs::read_to_string(directory.join("config")).unwrap_or_default();
+    /// Files in the workspace that a file of the configuration names: included files and what they name in turn,
+    /// another directory for hooks.
+    fn guard_configured(&mut self, file: &Path, workspace: &Path, depth: usize) -> Result<(), SandboxError> {
+        let text = fs::read_to_string(file).unwrap_or_default();
         for entry in git_syntax::entries(&text) {
             let (base, key) = match (entry.section.as_str(), entry.key.as_str()) {
-                ("include" | "includeif", "path") => (directory, Key::Config),
+                ("include" | "includeif", "path") => (file.parent().unwrap_or(workspace), Key::Config),
                 ("core", "hookspath") => (workspace, Key::Hooks),
                 _ => continue,
             };
             if entry.value.starts_with('~') {
                 continue;
             }
-            let named = base.join(&entry.value);
-            match fs::canonicalize(&named) {
-                Ok(path) if path.starts_with(workspace) && path != workspace => {
-                    self.guards.push(Guarded { path, key, placeholder: Placeholder::None });
-                }
-                Ok(_) => {}
+            let named = plain(&base.join(&entry.value));
+            let Ok(path) = fs::canonicalize(&named) else {
                 // Nothing is put into a workspace to hold its place.
-                Err(_) => self.notes.push(format!(
-                    "git's configuration names {}, which is not there: git outside obeys what a command puts there",
-                    named.display()
-                )),
+                let text = "which is not there: git outside obeys what a command puts there";
+                self.notes.push(format!("git's configuration names {}, {text}", named.display()));
+                continue;
+            };
+            if named.starts_with(workspace) && path != named {
+                return Err(symbolic(&named));
+            }
+            if self.guards.iter().any(|guard| guard.path == path) {
+                continue;
+            }
+            if path.starts_with(workspace) && path != workspace {
+                self.guards.push(Guarded { path: path.clone(), key, placeholder: Placeholder::None });
+            }
+            if key == Key::Config && path.is_file() && depth < INCLUDE_DEPTH_MAX {
+                self.guard_configured(&path, workspace, depth + 1)?;
             }
         }
+        Ok(())
     }
+}
+
+/// Without `.` and `..`, links not followed.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => drop(plain.pop()),
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 fn held(link: &Path) -> Guarded {

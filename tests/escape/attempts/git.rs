@@ -62,6 +62,36 @@ printf '[core]\nfsmonitor = %s/evil\n' $PWD >> included"#,
     .before("git config include.path ../included")
     .seen_by(STATUS),
     Attempt::shell(
+        "replace a link that leads to a file the configuration includes",
+        r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > evil; chmod +x evil
+rm -f link; printf '[core]\nfsmonitor = %s/evil\n' $PWD > link"#,
+    )
+    .before("echo > included && ln -s included link && git config include.path ../link")
+    .or_refused("it is a symbolic link")
+    .seen_by(STATUS),
+    Attempt::shell(
+        "write a file that an included file includes",
+        r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > evil; chmod +x evil
+printf '[core]\nfsmonitor = %s/evil\n' $PWD > second"#,
+    )
+    .before("printf '[include]\npath = second\n' > first && echo > second && git config include.path ../first")
+    .seen_by(STATUS),
+    Attempt::shell(
+        "plant a hook where the configuration looks for them by way of a link",
+        r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > evil; chmod +x evil
+rm -f link; mkdir link; cp evil link/pre-commit"#,
+    )
+    .before("mkdir myhooks && ln -s myhooks link && git config core.hooksPath link")
+    .or_refused("it is a symbolic link")
+    .seen_by(COMMIT),
+    Attempt::shell(
+        "plant a hook below the directory that the configuration looks in",
+        r#"mv parent old; mkdir -p parent/hooks
+printf '#!/bin/sh\ntouch %s/pwned\n' $out > parent/hooks/pre-commit; chmod +x parent/hooks/pre-commit"#,
+    )
+    .before("mkdir -p parent/hooks && git config core.hooksPath parent/hooks")
+    .seen_by(COMMIT),
+    Attempt::shell(
         "put another repository in the place of .git",
         r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > evil; chmod +x evil
 mv .git old && cp -r old .git && printf '[core]\nfsmonitor = %s/evil\n' $PWD >> .git/config"#,
