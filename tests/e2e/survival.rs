@@ -98,3 +98,19 @@ fn a_socket_that_vanished_with_its_directory_is_made_anew_and_no_session_is_lost
     assert_eq!(world.pid("keeper"), keeper);
     world.dunlin(&["kill", "s"]).expect(0);
 }
+
+#[test]
+fn a_command_that_kills_its_init_takes_all_it_started_with_it() {
+    let world = World::new();
+    // Without a pid namespace init is a process like others: the parent of the command's parent.
+    let line = "read -r go; setsid sleep 98765 & read -r _ _ _ parent _ < /proc/$PPID/stat; echo init is $parent; kill -9 $parent; sleep 1000";
+    let words = ["run", "-p", "unconfined", "--name", "s", "--detach", "--", "bash", "-c", line];
+    world.dunlin(&words).expect(0);
+    world.dunlin(&["send", "s", "--enter", "go"]).expect(0);
+    until("the session is lost", || (world.session("s")["state"] == "lost").then_some(()));
+    until("nothing of it lives", || {
+        let left = world.finish("pgrep", &["-f", "sleep 98765"]);
+        (left.code() == 1).then_some(())
+    });
+    world.dunlin(&["run", "-p", "unconfined", "--", "true"]).expect(0);
+}

@@ -9,6 +9,7 @@ pub mod boot;
 pub mod control;
 mod input;
 pub mod log_ring;
+mod orphans;
 mod pump;
 mod requests;
 mod sandboxes;
@@ -221,8 +222,9 @@ impl Keeper {
 
     /// Collects every child that ended: the worker, the zygote, launchers, inits, and orphans.
     fn reap(&mut self) {
-        loop {
-            let Ok(Some((pid, _))) = process::wait_any(false) else { return };
+        let mut orphans = false;
+        while let Ok(Some((pid, _))) = process::wait_any(false) {
+            orphans |= !self.worker.is(pid) && !self.zygote.is(pid);
             if self.worker.is(pid) {
                 self.worker_ended();
             } else if self.zygote.is(pid) {
@@ -230,6 +232,9 @@ impl Keeper {
             } else if let Some(id) = self.sandbox_of_init(pid) {
                 self.init_ended(id);
             }
+        }
+        if orphans {
+            self.sweep_orphans();
         }
     }
 
