@@ -1,7 +1,9 @@
 //! The line editor at the prompt: history, several lines, completion, bracketed paste (rustyline's work).
 //!
-//! It blocks, so it has a thread of its own; the terminal is raw only while a line is being read.
+//! It blocks, so it has a thread of its own; the terminal is raw only while a line is being read. A terminal that cannot
+//! be raw turns Ctrl-C into a signal: it drops the line there, and the thread goes on waiting for the next one.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +15,7 @@ use rustyline::{
     Cmd, ColorMode, CompletionType, Config, Context, Editor, Helper, Highlighter, Hinter, KeyCode, KeyEvent,
     Modifiers,
 };
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use super::slash;
@@ -38,12 +41,18 @@ pub trait Lines {
 /// The editor on its thread, which ends when this is dropped.
 pub struct LineEditor {
     requests: mpsc::Sender<(String, oneshot::Sender<Read>)>,
+    /// A line that was asked for and has not come: Ctrl-C was a signal.
+    pending: Option<oneshot::Receiver<Read>>,
+    /// rustyline has a SIGINT handler of its own while it reads and then puts back the one before: ours must be there
+    /// first, or Ctrl-C in a turn kills.
+    _interrupts: Signal,
     sessions: Arc<Mutex<Vec<String>>>,
 }
 
 impl LineEditor {
     /// `history` is where lines are kept; without one they are forgotten.
     pub fn start(history: Option<PathBuf>, colour: bool) -> Result<LineEditor, String> {
+        let interrupts = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
         let sessions = Arc::new(Mutex::new(Vec::new()));
         let mut editor = editor(Arc::clone(&sessions), colour).map_err(|error| error.to_string())?;
         let (requests, mut asked) = mpsc::channel::<(String, oneshot::Sender<Read>)>(1);
@@ -67,22 +76,46 @@ impl LineEditor {
             .name("editor".into())
             .spawn(read_lines)
             .map_err(|error| error.to_string())?;
-        Ok(LineEditor { requests, sessions })
+        Ok(LineEditor { requests, pending: None, _interrupts: interrupts, sessions })
     }
 }
 
 impl Lines for LineEditor {
     async fn read(&mut self, prompt: &str) -> Read {
-        let (answer, answered) = oneshot::channel();
-        if self.requests.send((prompt.to_owned(), answer)).await.is_err() {
-            return Read::End;
+        let mut answered = match self.pending.take() {
+            Some(answered) => {
+                show(prompt);
+                answered
+            }
+            None => {
+                let (answer, answered) = oneshot::channel();
+                if self.requests.send((prompt.to_owned(), answer)).await.is_err() {
+                    return Read::End;
+                }
+                answered
+            }
+        };
+        tokio::select! {
+            read = &mut answered => read.unwrap_or(Read::End),
+            Ok(()) = tokio::signal::ctrl_c() => {
+                self.pending = Some(answered);
+                // Behind the terminal's ^C.
+                show("\n");
+                Read::Interrupted
+            }
         }
-        answered.await.unwrap_or(Read::End)
     }
 
     fn offer(&mut self, sessions: Vec<String>) {
         *self.sessions.lock().unwrap_or_else(PoisonError::into_inner) = sessions;
     }
+}
+
+/// What the editor, which waits, cannot show itself.
+fn show(text: &str) {
+    let mut out = std::io::stdout();
+    // A terminal that is gone gives no line either, and that is told.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 type AgentEditor = Editor<Assistant, DefaultHistory>;

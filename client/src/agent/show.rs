@@ -286,6 +286,10 @@ impl<W: Write + Send> Show<W> {
         self.end_stream();
         self.said.clear();
         (self.open, self.crowded) = (0, false);
+        if self.with_text && self.at_line_start && *ended == Ended::Interrupted {
+            // Behind the terminal's ^C.
+            self.write("\n");
+        }
         if let (true, Ended::Answered { text }) = (self.with_text, ended)
             && text.is_empty()
         {
