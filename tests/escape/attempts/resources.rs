@@ -6,7 +6,7 @@ const SYS_RESOURCE: u8 = 24;
 
 pub const ATTEMPTS: &[Attempt] = &[
     Attempt::python("run ahead of everybody", "if allowed(lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))): got()").twin(Twin::Root),
-    Attempt::python("raise one's own priority", "if allowed(lambda: os.setpriority(os.PRIO_PROCESS, 0, -5)): got()").twin(Twin::Root),
+    Attempt::python("raise one's own priority", "if allowed(lambda: os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) - 1)): got()").twin(Twin::Root),
     Attempt::python(
         "read and write disks ahead of everybody",
         "if call(251 if os.uname().machine == 'x86_64' else 30, 1, 0, 1 << 13)[0] == 0: got()",
