@@ -81,12 +81,8 @@ const LIMITS: &[Limit] = &[
     Limit {
         modes: WITHOUT_NAMESPACES,
         who: Who::All,
-        reason: "the host's processes are in view, and one that leaves its session can outlive it",
-        attempts: &[
-            "read the daemon's command line",
-            "see a neighbour's processes",
-            "live on by killing one's own init first",
-        ],
+        reason: "the host's processes are in view",
+        attempts: &["read the daemon's command line", "see a neighbour's processes"],
     },
     Limit {
         modes: WITHOUT_NAMESPACES,

@@ -156,7 +156,7 @@ impl Scene {
         let result = if !prepared {
             Err("its preparation failed".into())
         } else if attempt.ending == Ending::Killed {
-            Ok(Some(self.run_and_kill(&stage, attempt, inside)))
+            self.run_and_kill(&stage, attempt, inside)
         } else {
             self.run_to_its_end(&stage, attempt, inside)
         };
@@ -192,7 +192,7 @@ impl Scene {
         Ok(Some(worked))
     }
 
-    fn run_and_kill(&self, stage: &Stage, attempt: &Attempt, inside: bool) -> bool {
+    fn run_and_kill(&self, stage: &Stage, attempt: &Attempt, inside: bool) -> Result<Option<bool>, String> {
         let ready = stage.place.join("workspace/ready");
         let is_ready = || ready.exists().then_some(());
         let Works::Host(seen) = attempt.works else {
@@ -201,8 +201,14 @@ impl Scene {
         let survived;
         if inside {
             Running::start(self.inside(stage, attempt, &["--detach"])).finish().expect(0);
-            until("the probe's ready", is_ready);
-            self.client(&["kill", &stage.tag]).expect(0);
+            // What it does may have ended it before it could say so.
+            until("the probe's ready, or its end", || {
+                is_ready().or_else(|| self.has_ended(stage).then_some(()))
+            });
+            if !ready.exists() && !stage.place.join("workspace/pids").exists() {
+                return Err(self.client(&["logs", &stage.tag]).out());
+            }
+            let _ = self.client(&["kill", &stage.tag]);
             survived = stage.host(self.ours(), &stage.place, seen);
             self.end_sandbox(stage);
         } else {
@@ -218,7 +224,11 @@ impl Scene {
         if !inside || self.mode == Mode::NoNamespace {
             end_listed(&stage.place.join("workspace/pids"));
         }
-        survived
+        Ok(Some(survived))
+    }
+
+    fn has_ended(&self, stage: &Stage) -> bool {
+        ["exited", "lost"].iter().any(|state| self.world.session(&stage.tag)["state"] == **state)
     }
 
     /// The probe where it works.

@@ -89,7 +89,8 @@ pub struct Stage {
 impl Stage {
     /// Sets one up: a copy of the pristine workspace and all that is around it.
     pub fn set(world: &World, number: u32) -> Self {
-        let tag = format!("escape-{}-{number}", std::process::id());
+        let own = world.path("").file_name().expect("a name").to_string_lossy().into_owned();
+        let tag = format!("escape-{own}-{number}");
         let place = world.path(&format!("stage-{number}"));
         fs::create_dir(&place).expect("mkdir");
         world.give(&place);

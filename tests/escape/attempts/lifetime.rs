@@ -74,6 +74,7 @@ signal.pause()"
         "live on by killing one's own init first",
         "import fcntl
 init = family()[1]
+open('pids', 'a').write(f'{os.getpid()}\\n')
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
