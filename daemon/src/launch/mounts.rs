@@ -39,7 +39,7 @@ pub fn build(steps: &[MountStep], mapped: Vec<OwnedFd>) -> Result<(), Failure> {
     let mut mapped = mapped.into_iter();
     let old = OldRoot::open()?;
     let (first, rest) = match steps.split_first() {
-        Some((first, rest)) if target(first) == Path::new("/") => (first.clone(), rest),
+        Some((first, rest)) if first.target() == Path::new("/") => (first.clone(), rest),
         _ => (MountStep::Tmpfs { target: "/".into(), size_bytes: ROOT_BYTES, mode: 0o755 }, steps),
     };
     let tree = detached(&first, &old, &mut mapped)
@@ -91,7 +91,7 @@ fn detached(
 fn perform(root: &mut Root, step: &MountStep, mapped: &mut vec::IntoIter<OwnedFd>) -> io::Result<()> {
     if let Some(tree) = detached(step, &root.old, mapped)? {
         let place =
-            if is_directory(&tree)? { root.directory(target(step))? } else { root.file(target(step))? };
+            if is_directory(&tree)? { root.directory(step.target())? } else { root.file(step.target())? };
         mount::attach(tree.as_fd(), place.as_fd())?;
         return match step {
             MountStep::Tmpfs { .. } => root.own(&tree),
@@ -186,25 +186,8 @@ fn path_text(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 
-fn target(step: &MountStep) -> &Path {
-    match step {
-        MountStep::Tmpfs { target, .. }
-        | MountStep::Directory { target, .. }
-        | MountStep::File { target, .. }
-        | MountStep::Symlink { target, .. }
-        | MountStep::Bind { target, .. }
-        | MountStep::Mask { target }
-        | MountStep::Pin { target, .. }
-        | MountStep::Overlay { target, .. }
-        | MountStep::Proc { target }
-        | MountStep::Devpts { target }
-        | MountStep::Mqueue { target }
-        | MountStep::ReadOnly { target } => target,
-    }
-}
-
 fn describe(step: &MountStep) -> String {
-    let place = target(step).display();
+    let place = step.target().display();
     match step {
         MountStep::Tmpfs { .. } => format!("mounting a tmpfs on {place}"),
         MountStep::Directory { .. } => format!("making the directory {place}"),

@@ -4,7 +4,7 @@
 //! nothing. A step that cannot be done ends the launch with the step's [`Layer`], its errno and what was tried.
 //! Paths are absolute; mount targets are paths in the new root.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +123,26 @@ pub enum MountStep {
     Mqueue { target: PathBuf },
     /// The mount at this path (made by an earlier step) becomes read-only now.
     ReadOnly { target: PathBuf },
+}
+
+impl MountStep {
+    /// Where the step takes effect.
+    pub fn target(&self) -> &Path {
+        match self {
+            Self::Tmpfs { target, .. }
+            | Self::Directory { target, .. }
+            | Self::File { target, .. }
+            | Self::Symlink { target, .. }
+            | Self::Bind { target, .. }
+            | Self::Mask { target }
+            | Self::Pin { target, .. }
+            | Self::Overlay { target, .. }
+            | Self::Proc { target }
+            | Self::Devpts { target }
+            | Self::Mqueue { target }
+            | Self::ReadOnly { target } => target,
+        }
+    }
 }
 
 /// Landlock as the plan wants it: every right is required, none is dropped for the kernel's sake by the launcher.

@@ -207,25 +207,7 @@ fn masks(view: &FsView, binds: &Binds) -> Vec<MountStep> {
 
 /// By target, parents first; on one target in the order mount, overlay, pin, mask.
 fn sort(steps: &mut [MountStep]) {
-    steps.sort_by(|left, right| (target(left), rank(left)).cmp(&(target(right), rank(right))));
-}
-
-/// Where a step takes effect.
-pub fn target(step: &MountStep) -> &Path {
-    match step {
-        MountStep::Tmpfs { target, .. }
-        | MountStep::Directory { target, .. }
-        | MountStep::File { target, .. }
-        | MountStep::Symlink { target, .. }
-        | MountStep::Bind { target, .. }
-        | MountStep::Mask { target }
-        | MountStep::Pin { target, .. }
-        | MountStep::Overlay { target, .. }
-        | MountStep::Proc { target }
-        | MountStep::Devpts { target }
-        | MountStep::Mqueue { target }
-        | MountStep::ReadOnly { target } => target,
-    }
+    steps.sort_by(|left, right| (left.target(), rank(left)).cmp(&(right.target(), rank(right))));
 }
 
 fn rank(step: &MountStep) -> u8 {

@@ -33,7 +33,7 @@ fn plan(want: &Want, view: &FsView) -> Vec<MountStep> {
 
 /// The steps at one target, in words.
 fn at(steps: &[MountStep], path: &str) -> Vec<String> {
-    let there = steps.iter().filter(|step| target(step) == Path::new(path));
+    let there = steps.iter().filter(|step| step.target() == Path::new(path));
     there
         .map(|step| match step {
             MountStep::Tmpfs { .. } => "tmpfs".to_owned(),
@@ -97,7 +97,7 @@ fn read_only_means_the_workspace_too() {
 fn parents_are_mounted_before_what_lies_below_them() {
     let steps = plan(&want("workspace-write"), &view(HOST, &[]));
     let ordinary = steps.iter().filter(|step| !matches!(step, MountStep::ReadOnly { .. }));
-    let targets: Vec<&Path> = ordinary.map(target).collect();
+    let targets: Vec<&Path> = ordinary.map(MountStep::target).collect();
     for (index, target) in targets.iter().enumerate() {
         let late = targets[index + 1..].iter().find(|later| target.starts_with(later) && **later != *target);
         assert_eq!(late, None, "{} comes first", target.display());

@@ -12,7 +12,7 @@ use super::{
     excerpt::{self, Excerpt, TOKEN_BYTES},
     input::{self, Typing},
     start::{Start, Starter},
-    wait::{self, AfterInput, Came, Reason, Wait},
+    wait::{self, AfterInput, Came, Wait},
 };
 use crate::keeper::control::Ended;
 
@@ -175,11 +175,6 @@ async fn unsubmitted(starter: &Starter, session: &Session, text: &str) -> String
         Ok(state) if state.cooked => last.to_owned(),
         _ => String::new(),
     }
-}
-
-/// True if the call ended for want of time while the command goes on.
-pub fn timed_out(done: &Done) -> bool {
-    done.came.reason == Reason::Deadline
 }
 
 #[cfg(test)]

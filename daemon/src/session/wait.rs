@@ -193,24 +193,16 @@ async fn sleep_until_some(at: Option<Instant>) {
 
 /// The command ended: its output is completed first, if there is time, and a pattern may still match in it.
 async fn ended(session: &Session, wait: &Wait, search: Option<&mut Search<'_>>) -> Came {
-    let late = async {
-        session.settled().await;
-        false
-    };
-    let timed_out = tokio::select! {
+    // A deadline that falls into the last bytes ends the wait for them; the status is known already and is told.
+    tokio::select! {
         biased;
-        timed_out = late => timed_out,
-        () = sleep_until_some(wait.deadline.map(|at| at.max(Instant::now() + Duration::from_millis(1)))) => true,
-    };
+        () = session.settled() => {}
+        () = sleep_until_some(wait.deadline.map(|at| at.max(Instant::now() + Duration::from_millis(1)))) => {}
+    }
     if let Some(matched) = search.and_then(|search| search.look(session)) {
         return Came { reason: Reason::Matched, matched };
     }
-    match session.live().ended {
-        Ended::Lost => Came::of(Reason::Lost),
-        // The status is known already: a deadline that falls into the last bytes is no reason to hide it.
-        _ if timed_out => Came::of(Reason::Exited),
-        _ => Came::of(Reason::Exited),
-    }
+    Came::of(if session.live().ended == Ended::Lost { Reason::Lost } else { Reason::Exited })
 }
 
 /// The foreground process that waits in a cooked read, and has done so since the input.
