@@ -37,6 +37,26 @@ fn ls_lists_what_runs_and_all_lists_what_ended() {
 }
 
 #[test]
+fn ls_puts_what_waits_for_somebody_first_and_what_is_done_last() {
+    let world = World::new();
+    detached(&world, "ended", "exit 0");
+    world.dunlin(&["wait", "ended"]).expect(0);
+    detached(&world, "asks", "read x");
+    detached(&world, "works", "echo begun; exec sleep infinity");
+    until("the question", || (world.session("asks")["state"] == "waiting").then_some(()));
+    let shown = |words: &[&str]| {
+        let text = world.dunlin(words).expect(0).out();
+        let place =
+            |word: &str| text.lines().position(|line| line.split_whitespace().any(|part| part == word));
+        ["Needs", "asks", "Running", "works", "Done", "ended"].map(place)
+    };
+    let all = shown(&["ls", "--all"]);
+    assert!(all.iter().all(Option::is_some) && all.is_sorted(), "{all:?}");
+    assert_eq!(shown(&["ls"])[4..], [None, None]);
+    world.dunlin(&["kill", "asks", "works"]).expect(0);
+}
+
+#[test]
 fn a_session_is_called_by_id_prefix_and_name() {
     let world = World::new();
     detached(&world, "one", "read x");
