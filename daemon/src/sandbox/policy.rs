@@ -24,6 +24,8 @@ use crate::launch::plan::Layer;
 pub struct Want {
     /// The directory tree that work happens in: absolute, links resolved.
     pub workspace: PathBuf,
+    /// Its device and inode: one that was removed and made anew is another workspace, which no old sandbox shows.
+    pub workspace_identity: (u64, u64),
     /// The profile, resolved and widened.
     pub profile: Profile,
     /// What the caller says about isolation, else the profile's word counts.
@@ -100,6 +102,7 @@ impl SandboxKey {
         let mut hash = Sha256::new();
         for part in [
             want.workspace.as_os_str().as_encoded_bytes(),
+            format!("{:?}", want.workspace_identity).as_bytes(),
             want.sandbox.as_bytes(),
             want.caller.home.as_os_str().as_encoded_bytes(),
             format!("{:?}", isolation(want)).as_bytes(),

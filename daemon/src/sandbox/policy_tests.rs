@@ -26,6 +26,7 @@ fn the_key_depends_on_what_is_enforced_and_on_nothing_else() {
     others.push(want_with("workspace-write", &Widening { hide, ..Widening::default() }));
     others.push(Want { sandbox: "second".to_owned(), ..base.clone() });
     others.push(Want { workspace: PathBuf::from("/home/ada/src"), ..base.clone() });
+    others.push(Want { workspace_identity: (1, 3), ..base.clone() });
     others.push(Want { isolation: Some(Isolation::BestEffort), ..base.clone() });
     for other in &others {
         assert_ne!(key(other), key(&base), "{other:?}");

@@ -40,6 +40,7 @@ pub fn want_with(profile: &str, widening: &Widening) -> Want {
     let profile = Catalog::new([]).resolve(profile).unwrap().widen(widening).unwrap();
     Want {
         workspace: PathBuf::from("/home/ada/src/app"),
+        workspace_identity: (1, 2),
         profile,
         isolation: None,
         sandbox: "default".to_owned(),

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::{fd::AsFd, unix::ffi::OsStrExt},
+    os::{
+        fd::AsFd,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -94,6 +97,8 @@ impl Starter {
     /// What a placement asks of the sandbox half, its paths checked.
     pub fn want(&self, placement: &Placement) -> Result<Want, SessionError> {
         let workspace = existing_directory("workspace", &placement.workspace)?;
+        // One that vanished just now fails at the launch, with its name.
+        let identity = std::fs::metadata(&workspace).map(|found| (found.dev(), found.ino()));
         let profile = self.profile(placement, &workspace)?;
         let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
         let home = placement.environment.get("HOME").map(text).unwrap_or_else(|| "/".into());
@@ -104,7 +109,14 @@ impl Starter {
             variables: placement.environment.clone(),
         };
         let sandbox = if placement.sandbox.is_empty() { "default" } else { &placement.sandbox };
-        Ok(Want { workspace, profile, isolation: placement.isolation, sandbox: sandbox.to_owned(), caller })
+        Ok(Want {
+            workspace_identity: identity.unwrap_or_default(),
+            workspace,
+            profile,
+            isolation: placement.isolation,
+            sandbox: sandbox.to_owned(),
+            caller,
+        })
     }
 
     /// The sandbox a placement belongs in, made if need be, and the policy it follows.
