@@ -31,6 +31,7 @@ mod tool;
 mod view;
 mod viewing;
 mod wait;
+mod worktree;
 
 use std::path::PathBuf;
 

@@ -12,3 +12,4 @@ mod run;
 mod sandboxed;
 mod sessions;
 mod survival;
+mod worktrees;

@@ -55,6 +55,7 @@ impl<W: Write + Send> Lines<W> {
             "model": beginning.model,
             "profile": beginning.profile,
             "replayed": beginning.replayed,
+            "worktree": beginning.worktree,
         }));
         lines
     }

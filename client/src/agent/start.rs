@@ -15,7 +15,7 @@ use super::headless::Lines;
 use super::progress::Watch;
 use super::repl;
 use super::show::Show;
-use super::transcript::{Beginning, Conversation, Store};
+use super::transcript::{Beginning, Conversation, Store, Worktree};
 use super::turn::Limits;
 use crate::config::{Approve, Config};
 use crate::model::Client;
@@ -52,6 +52,8 @@ pub struct Options {
     pub profile: String,
     /// Empty: the conversation's, or the default one.
     pub sandbox: String,
+    /// The workspace is this worktree, made for the conversation.
+    pub worktree: Option<Worktree>,
 }
 
 /// Which conversation.
@@ -105,6 +107,7 @@ impl Prepared {
                 profile: options.profile.clone(),
                 sandbox: options.sandbox.clone(),
                 replayed: replay.is_some(),
+                worktree: options.worktree.clone(),
                 ..Beginning::default()
             })?,
         };
@@ -123,6 +126,11 @@ impl Prepared {
             },
         };
         Ok(Prepared { options, client, conversation, settings, replay })
+    }
+
+    /// The worktree that the conversation was begun in.
+    pub fn worktree(&self) -> Option<&Worktree> {
+        self.conversation.beginning().worktree.as_ref()
     }
 
     /// Runs it to its end; gives the exit code.

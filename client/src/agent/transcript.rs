@@ -35,6 +35,17 @@ pub struct Beginning {
     /// The model's answers came from a recording.
     #[serde(default)]
     pub replayed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree: Option<Worktree>,
+}
+
+/// The git worktree that a conversation was given for its own; its workspace lies in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worktree {
+    /// And its branch.
+    pub name: String,
+    /// The repository's own top level.
+    pub repository: PathBuf,
 }
 
 /// A line after the first.

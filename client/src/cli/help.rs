@@ -139,4 +139,5 @@ Without PROMPT: a conversation. With PROMPT, or - for standard input: one task, 
 Examples:
   dunlin agent \"fix the failing test\"
   OPENAI_BASE_URL=http://localhost:8080/v1 dunlin agent --model local
-  dunlin agent --json - < task.md";
+  dunlin agent --json - < task.md
+  dunlin agent --worktree fix-login \"fix the login\"    beside others, in REPOSITORY.worktrees/fix-login";

@@ -29,6 +29,9 @@ pub struct AgentArgs {
     /// Go on with the last conversation of this workspace
     #[arg(long)]
     pub last: bool,
+    /// Work in a git worktree of its own, on the branch of that name
+    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
+    pub worktree: Option<String>,
     /// Tool rounds a turn may take
     #[arg(long, value_name = "N")]
     pub max_steps: Option<u32>,

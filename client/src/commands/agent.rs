@@ -1,6 +1,7 @@
 //! `agent`: the model's loop, given what the command line says.
 
 use super::placement::{self, Surroundings};
+use super::worktree::Worktree;
 use super::{Context, Failure, output};
 use crate::agent::{AgentError, Options, Prepared, Resume, headless};
 use crate::cli::{AgentArgs, ApproveMode};
@@ -20,8 +21,10 @@ pub async fn agent(context: &Context, wanted: AgentArgs) -> Result<u8, Failure> 
     }
 }
 
-async fn begin(context: &Context, wanted: AgentArgs) -> Result<u8, Failure> {
-    let placement = placement::placement(&wanted.place, &Surroundings::here()?)?;
+async fn begin(context: &Context, mut wanted: AgentArgs) -> Result<u8, Failure> {
+    let around = Surroundings::here()?;
+    let mut worktree = wanted.worktree.take().map(|name| enter(&mut wanted, &around, &name)).transpose()?;
+    let placement = placement::placement(&wanted.place, &around)?;
     let options = Options {
         prompt: wanted.prompt,
         json: wanted.json,
@@ -45,12 +48,31 @@ async fn begin(context: &Context, wanted: AgentArgs) -> Result<u8, Failure> {
         cwd: placement.cwd.clone().into(),
         profile: placement.profile.clone(),
         sandbox: placement.sandbox.clone(),
+        worktree: worktree.as_ref().map(Worktree::record),
     };
     let config = Config::load().map_err(Failure::usage)?;
     // What needs no daemon comes first: a missing key is told before a daemon is started.
     let prepared = Prepared::new(options, &config).await?;
+    if let (None, Some(record)) = (&worktree, prepared.worktree()) {
+        worktree = Some(Worktree::again(record)?);
+    }
+    worktree.iter().flat_map(|worktree| &worktree.notes).for_each(output::note);
     let host = DaemonHost::new(context.link().await?.channel(), placement, placement::actor());
-    Ok(prepared.run(host).await?)
+    let ended = prepared.run(host).await;
+    if let Some(worktree) = worktree.filter(|_| !wanted.json) {
+        output::note(worktree.farewell());
+    }
+    Ok(ended?)
+}
+
+/// Goes where the worktree is, to the same directory in it.
+fn enter(wanted: &mut AgentArgs, around: &Surroundings, name: &str) -> Result<Worktree, Failure> {
+    let top = placement::workspace(wanted.place.workspace.as_deref(), around)?;
+    let worktree = Worktree::open(&top, name)?;
+    let cwd = wanted.place.cwd.as_ref().map_or_else(|| around.cwd.clone(), |cwd| around.cwd.join(cwd));
+    wanted.place.cwd = Some(worktree.like(&top, &cwd));
+    wanted.place.workspace = Some(worktree.path.clone());
+    Ok(worktree)
 }
 
 impl From<AgentError> for Failure {
