@@ -100,6 +100,31 @@ async fn a_start_repeated_by_its_request_id_is_the_same_session_also_after_the_w
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn of_many_starts_at_once_one_gets_the_name() {
+    let world = World::new();
+    let channel = channel(&world).await;
+    let starts: Vec<_> = (0..8)
+        .map(|_| {
+            let mut sessions = SessionServiceClient::new(channel.clone());
+            let request = StartRequest { name: "web".into(), ..start(&world, &["sleep", "600"]) };
+            tokio::spawn(async move { sessions.start(request).await })
+        })
+        .collect();
+    let mut started = 0;
+    for one in starts {
+        match one.await.unwrap() {
+            Ok(_) => started += 1,
+            refused => check(refused, Code::AlreadyExists, "NAME_TAKEN"),
+        }
+    }
+    assert_eq!(started, 1);
+    tokio::task::block_in_place(|| {
+        world.dunlin(&["rename", "web", "web"]).expect(0);
+        world.dunlin(&["kill", "web"]).expect(0);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn numbered_input_is_typed_once_and_a_condition_holds() {
     let world = World::new();
     let mut sessions = SessionServiceClient::new(channel(&world).await);

@@ -1,6 +1,6 @@
 //! A person's terminal on a session, and what it is like when the person leaves.
 
-use dunlin_harness::{Terminal, World};
+use dunlin_harness::{Terminal, World, until};
 use nix::sys::signal::{Signal, kill};
 
 const PROMPT: &str = "ready> ";
@@ -191,4 +191,21 @@ fn another_detach_key_can_be_chosen() {
     world.dunlin(&["kill", "s"]).expect(0);
     let refused = world.dunlin(&["attach", "s"]).expect(2);
     assert!(refused.err().contains("logs s --follow"), "{}", refused.err());
+}
+
+#[test]
+fn one_can_leave_a_program_that_reads_nothing() {
+    let world = World::new();
+    let deaf = ["sh", "-c", "stty raw -echo; echo deaf; sleep 600"];
+    let words = [&["run", "-p", "unconfined", "--detach", "--name", "s", "--"][..], &deaf].concat();
+    world.dunlin(&words).expect(0);
+    world.dunlin(&["wait", "s", "--from", "0", "--for", "deaf", "--timeout", "60s"]).expect(0);
+    let mut terminal = attached(&world, &["attach", "s"]);
+    // More than the session's queue and its terminal hold.
+    terminal.type_text(&"x".repeat(100 << 10));
+    until("a full queue", || (world.session("s")["input_bytes"].as_u64()? >= 60 << 10).then_some(()));
+    terminal.type_text("\x1c");
+    terminal.until("comes back");
+    terminal.finish();
+    world.dunlin(&["kill", "s"]).expect(0);
 }

@@ -182,6 +182,9 @@ fn sessions_of_a_sandbox_share_its_processes_and_its_tmp() {
     world.dunlin(&["sandbox", "show", id]).expect(0);
     world.dunlin(&["sandbox", "end", id]).expect(0);
     until("the server's end", || (world.dunlin(&["ls", "--json"]).json() == json!([])).then_some(()));
+    // It was killed, and that is known: a session is lost only if nobody can say what became of it.
+    assert_eq!(world.session("server")["state"], "exited");
+    world.dunlin(&["wait", "server"]).expect(137);
 }
 
 #[test]

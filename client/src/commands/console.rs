@@ -4,6 +4,7 @@
 //! Invariant: the terminal is left as it was found, whichever way this ends.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,6 +20,9 @@ use crate::terminal::keyboard::{Keyboard, drain_answers};
 use crate::terminal::keys::DetachKey;
 use crate::terminal::passage::Passage;
 use crate::terminal::raw::Raw;
+
+/// Keys that are read while the session takes no more: what is typed behind these waits in the kernel, a detach key too.
+const AHEAD_MAX_BYTES: usize = 64 << 10;
 
 /// How a terminal is put on a session.
 #[derive(Debug, Clone)]
@@ -177,13 +181,25 @@ async fn show(
     }
 }
 
-/// Keys to the session, until the detach key.
+/// Keys to the session, until the detach key, which is heard also while the session takes no more.
 async fn type_in(mut keyboard: Keyboard, mut input: Input, options: Options, shared: Arc<Shared>) -> Left {
-    while let Some(typed) = keyboard.typed().await {
+    let mut ahead = Vec::new();
+    loop {
+        let typed = match std::mem::take(&mut ahead) {
+            typed if !typed.is_empty() => typed,
+            _ => match keyboard.typed().await {
+                Some(typed) => typed,
+                None => return Left::Gone,
+            },
+        };
         let detach_at = options.detach_key.as_ref().and_then(|key| key.find(&typed));
         let for_session = &typed[..detach_at.unwrap_or(typed.len())];
         if !options.read_only && !for_session.is_empty() {
-            match input.write(for_session).await {
+            let write = std::pin::pin!(input.write(for_session));
+            let Some(written) = written(write, &mut keyboard, &mut ahead, &options).await else {
+                return Left::Detached;
+            };
+            match written {
                 Ok(()) => {}
                 Err(status) if link::is_lost(&status) => return Left::Lost(status),
                 Err(status) if shared.refuse(status.message().to_string()).await == Err(Closed) => {
@@ -196,5 +212,24 @@ async fn type_in(mut keyboard: Keyboard, mut input: Input, options: Options, sha
             return Left::Detached;
         }
     }
-    Left::Gone
+}
+
+/// How a write went, or `None` if the detach key came before it was taken; other keys go `ahead` of the next ones.
+async fn written<W: Future<Output = Result<(), Status>>>(
+    mut write: Pin<&mut W>,
+    keyboard: &mut Keyboard,
+    ahead: &mut Vec<u8>,
+    options: &Options,
+) -> Option<Result<(), Status>> {
+    loop {
+        tokio::select! {
+            biased;
+            written = &mut write => return Some(written),
+            typed = keyboard.typed(), if ahead.len() < AHEAD_MAX_BYTES => match typed {
+                Some(typed) if options.detach_key.as_ref().is_some_and(|key| key.find(&typed).is_some()) => return None,
+                Some(typed) => ahead.extend(typed),
+                None => return Some(write.await),
+            },
+        }
+    }
 }

@@ -83,7 +83,6 @@ pub fn session_json(session: &Session) -> Value {
         "tty": session.tty,
         "columns": session.size.map(|size| size.columns),
         "rows": session.size.map(|size| size.rows),
-        "pid": Some(session.pid).filter(|pid| *pid != 0),
         "started_unix_ms": session.started_unix_ms,
         "ended_unix_ms": session.exit.as_ref().map(|exit| exit.at_unix_ms),
         "notes": session.notes,

@@ -225,11 +225,14 @@ impl Keeper {
             let text = b"init ended during the launch".to_vec();
             self.reply_with(token, Refusal::LaunchRefused, &[Layer::Init as u64, 0], text);
         }
+        // Told to end, its commands were killed, and that is their status; else nobody knows what became of them.
+        let ended =
+            if sandbox.ending.is_some() { Ended::Status(Signal::SIGKILL as i32) } else { Ended::Lost };
         self.discard(sandbox);
         let sessions: Vec<u64> =
             self.sessions.iter().filter(|(_, session)| session.sandbox == id).map(|(id, _)| *id).collect();
         for session in sessions {
-            self.session_lost(session);
+            self.session_cut_off(session, ended);
         }
         let payloads: Vec<u64> = self
             .payloads
@@ -310,7 +313,7 @@ impl Keeper {
             }
             launch::EMPTY if !session.empty => {
                 if session.ended == Ended::No {
-                    return self.session_lost(frame.id);
+                    return self.session_cut_off(frame.id, Ended::Lost);
                 }
                 self.session_empty(frame.id);
             }
@@ -345,17 +348,21 @@ impl Keeper {
         }
     }
 
-    /// A session's init is gone before it told the status.
-    fn session_lost(&mut self, id: u64) {
+    /// A session's init is gone before it told the status; `ended` is what follows from that.
+    fn session_cut_off(&mut self, id: u64, ended: Ended) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if !session.started {
             let text = b"the sandbox ended meanwhile".to_vec();
             return self.start_failed(&Frame::new(launch::START_FAILED, id), text);
         }
         if session.ended == Ended::No {
-            session.ended = Ended::Lost;
+            session.ended = ended;
             session.ended_unix_ms = unix_ms();
-            let told = Frame::new(control::LOST, id).arg(1, session.ended_unix_ms);
+            let told = match ended {
+                Ended::Status(raw) => Frame::new(control::EXITED, id).code(raw),
+                _ => Frame::new(control::LOST, id),
+            };
+            let told = told.arg(1, session.ended_unix_ms);
             self.tell(told);
         }
         self.session_empty(id);

@@ -141,7 +141,7 @@ pub fn range_out(range: (u64, u64)) -> v1::Range {
 }
 
 /// A session as listed; `waiting`: its command waits for input.
-pub fn session_out(session: &Session, waiting: bool, size: Option<v1::Size>, pid: u32) -> v1::Session {
+pub fn session_out(session: &Session, waiting: bool, size: Option<v1::Size>) -> v1::Session {
     let record = session.record();
     let live = session.live();
     let state = match live.ended {
@@ -172,7 +172,6 @@ pub fn session_out(session: &Session, waiting: bool, size: Option<v1::Size>, pid
         actor: Some(actor_out(&record.actor)),
         started_unix_ms: record.started_unix_ms as i64,
         unattended: record.unattended,
-        pid,
         notes: record.notes,
     }
 }

@@ -40,7 +40,7 @@ pub fn follow(starter: &Starter, session: Arc<Session>, from: u64, actor: &Actor
             {
                 attendance.leave();
             }
-            Ok(convert::followed_out(followed, || convert::session_out(&session, false, None, 0)))
+            Ok(convert::followed_out(followed, || convert::session_out(&session, false, None)))
         }
         Err(error) => Err(error.into()),
     }))
@@ -86,7 +86,7 @@ async fn show_all(session: &Arc<Session>, from: u64, viewer: mpsc::Sender<Result
                 Some(Err(gap)) => Out::Gap(gap),
                 None => continue,
             },
-            Ok(Followed::End) => Out::End(convert::session_out(session, false, None, 0)),
+            Ok(Followed::End) => Out::End(convert::session_out(session, false, None)),
             Err(error) => {
                 // The viewer may be gone, and then nobody is left to tell.
                 let _ = viewer.send(Err(error.into())).await;

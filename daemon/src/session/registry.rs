@@ -35,7 +35,20 @@ pub struct Happening {
 struct Table {
     by_id: HashMap<String, Arc<Session>>,
     by_number: HashMap<u64, Arc<Session>>,
+    reserved: HashMap<String, String>,
     happened: u64,
+}
+
+/// A name that is spoken for, until this is dropped: by then its session is in the table, or did not start.
+pub struct Reservation {
+    table: Arc<RwLock<Table>>,
+    name: String,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.table.write().unwrap_or_else(PoisonError::into_inner).reserved.remove(&self.name);
+    }
 }
 
 /// The table of sessions. Cheap to clone.
@@ -120,8 +133,9 @@ impl Registry {
         choose(wanted, &records).map(|at| all[at].clone())
     }
 
-    /// Refuses a name that a running session has.
-    pub fn check_name(&self, name: &str) -> Result<(), SessionError> {
+    /// Sets a name aside for a session that is about to have it. Refuses one that another running session has, or is about to have.
+    /// `owner`: the session's id, or the key of the request that starts it (a repeated one shares the name); may be empty.
+    pub fn reserve(&self, name: &str, owner: &str) -> Result<Reservation, SessionError> {
         if name.chars().any(|c| c.is_control() || c.is_whitespace()) || name.len() > 64 {
             let what = format!("{name:?} is no name for a session");
             return Err(SessionError::invalid(
@@ -129,14 +143,27 @@ impl Registry {
                 "use at most 64 letters, digits and marks without blanks",
             ));
         }
-        let taken =
-            |session: &Arc<Session>| session.record().name == name && session.live().ended == Ended::No;
-        match self.all().into_iter().find(taken) {
-            Some(session) if !name.is_empty() => {
-                Err(SessionError::NameTaken { name: name.to_owned(), id: session.id() })
+        let taken = |session: &&Arc<Session>| {
+            let record = session.record();
+            let owned = !owner.is_empty() && (record.id == owner || record.key == owner);
+            record.name == name && !owned && session.live().ended == Ended::No
+        };
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        if !name.is_empty() {
+            if let Some(session) = table.by_id.values().find(taken) {
+                return Err(SessionError::NameTaken { name: name.to_owned(), id: session.id() });
             }
-            _ => Ok(()),
+            match table.reserved.get(name) {
+                Some(other) if owner.is_empty() || other != owner => {
+                    let id = "one that starts right now".to_owned();
+                    return Err(SessionError::NameTaken { name: name.to_owned(), id });
+                }
+                // Whoever reserved it first gives it back.
+                Some(_) => return Ok(Reservation { table: self.table.clone(), name: String::new() }),
+                None => table.reserved.insert(name.to_owned(), owner.to_owned()),
+            };
         }
+        Ok(Reservation { table: self.table.clone(), name: name.to_owned() })
     }
 
     /// Tells watchers that something happened.

@@ -136,9 +136,7 @@ impl Starter {
             return Ok((session, true));
         }
         check_arguments(&start.argv)?;
-        if !start.name.is_empty() {
-            self.registry.check_name(&start.name)?;
-        }
+        let _name = self.registry.reserve(&start.name, &key_text(start.key))?;
         let cwd = if start.placement.cwd.as_os_str().is_empty() {
             &start.placement.workspace
         } else {
@@ -182,7 +180,7 @@ impl Starter {
 
     /// Gives a session another name, in every place where it is written down.
     pub async fn rename(&self, session: &Session, name: &str) -> Result<(), SessionError> {
-        self.registry.check_name(name)?;
+        let _name = self.registry.reserve(name, &session.id())?;
         let record = session.change_record(|record| record.name = name.to_owned());
         store_record(&self.registry, &record);
         if let Some(number) = session.number {
