@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 pub use machine::{
     AgentArgs, ApprovalScope, Approvals, Approve, ApproveMode, CheckProfile, ConfigCommand, DaemonCommand,
     Demo, Deny, DoctorArgs, Explain, LaunchArgs, ListProfiles, PatchArgs, ProfilesCommand, SandboxCommand,
-    ShowProfile,
+    ShowProfile, WakeMode,
 };
 pub use place::{AddDir, EnvironmentFlag, Exceptions, Isolation, Place};
 pub use sessions::{

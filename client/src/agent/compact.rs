@@ -3,9 +3,9 @@
 //!
 //! Pure. A call and its output are never torn apart, nor is reasoning from the item that it led to.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::turn::call_id;
+use super::items::{call_id, user_message};
 use crate::tools::plan::Plan;
 
 /// How many bytes of the last items stay as they are.
@@ -39,12 +39,6 @@ pub fn compacted(items: &[Value], summary: &str, plan: &Plan) -> Vec<Value> {
     let mut shorter = vec![user_message(&[&text])];
     shorter.extend_from_slice(&items[tail_start(items, KEPT_BYTES)..]);
     shorter
-}
-
-/// A message of the person, or in their place; one text part each.
-pub fn user_message(texts: &[&str]) -> Value {
-    let content: Vec<Value> = texts.iter().map(|text| json!({"type": "input_text", "text": text})).collect();
-    json!({"type": "message", "role": "user", "content": content})
 }
 
 /// Where the longest tail begins that fits and can stand alone.
@@ -82,6 +76,8 @@ fn follows_reasoning(items: &[Value], index: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::tools::plan::Step;
 

@@ -147,7 +147,7 @@ fn driver<H: ToolHost>(replay: &Replay, project: &Project, host: H) -> Result<Dr
         reasoning_effort: None,
         instructions: String::new(),
         tools: schema::definitions(provider.custom_tools),
-        limits: Limits { max_steps: 30, compact_at_tokens: None },
+        limits: Limits { max_steps: 30, max_time: None, compact_at_tokens: None },
         policy: Policy { profile: PROFILE.into(), approve: Approve::Deny },
     };
     Ok(Driver::new(Arc::new(client), Arc::new(host), settings, conversation))

@@ -3,24 +3,26 @@
 //! Calls of one response run at once. Cancelling ends the turn at any moment and leaves sessions running. What decides
 //! is in `turn`; what shows is behind [`Watch`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::approval::Policy;
 use super::calls::{self, Action, Outcome, Shown};
-use super::compact::{self, user_message};
+use super::compact;
+use super::course::Course;
+use super::items::{note, typed, user_message};
 use super::news::News;
 use super::progress::{Progress, Watch};
 use super::prompt::{self, Surroundings};
-use super::transcript::Conversation;
+use super::report::{Report, add};
+use super::steering::Inbox;
+use super::transcript::{Conversation, Patched};
 use super::turn::{Cause, Effect, Ended, Happened, Limits, Turn};
-use crate::model::{Call, Client, Event, ModelError, Request, Response, Status, ToolChoice, Usage};
+use crate::model::{Call, Client, Event, ModelError, Request, Response, Status, ToolChoice};
 use crate::tools::host::{Role, ToolError, ToolHost};
+use crate::tools::result::{PatchResult, SessionView};
 
 /// Events of a response that may wait to be shown; the stream is slowed beyond that.
 const EVENTS_WAITING: usize = 64;
@@ -46,6 +48,15 @@ impl Model for Client {
     }
 }
 
+/// Why a setting cannot be changed, or a patch not be taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingError {
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    #[error("cannot write the conversation: {0}")]
+    Unwritten(#[from] std::io::Error),
+}
+
 /// What stays the same from turn to turn, unless the person changes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -55,36 +66,6 @@ pub struct Settings {
     pub tools: Vec<serde_json::Value>,
     pub limits: Limits,
     pub policy: Policy,
-}
-
-/// How a turn went.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Report {
-    pub ended: Ended,
-    pub usage: Usage,
-    /// The last call before the end was refused for want of an approval.
-    pub stopped_at_refusal: bool,
-}
-
-impl Report {
-    /// The program's exit code when it ends with this turn; 1 failed, 4 authentication, 5 a limit, 6 unfinished
-    /// for want of an approval.
-    pub fn exit_code(&self) -> u8 {
-        match &self.ended {
-            Ended::Answered { .. } if self.stopped_at_refusal => 6,
-            Ended::Answered { .. } => 0,
-            Ended::Incomplete { reason, .. } if reason.starts_with("max_") => 5,
-            Ended::StepLimit { .. } => 5,
-            Ended::Unanswered { cause: Cause::Authentication, .. } => 4,
-            Ended::Unanswered { cause: Cause::Limit | Cause::ContextTooLong, .. } => 5,
-            Ended::Interrupted => 130,
-            Ended::Incomplete { .. }
-            | Ended::Unanswered { .. }
-            | Ended::Failed { .. }
-            | Ended::Cancelled
-            | Ended::UnknownStatus(_) => 1,
-        }
-    }
 }
 
 /// A conversation under way.
@@ -97,18 +78,6 @@ pub struct Driver<M, H> {
     context_tokens: u64,
 }
 
-/// What one turn gathers.
-struct Course<'a> {
-    watch: &'a mut dyn Watch,
-    cancel: &'a CancellationToken,
-    started: Instant,
-    usage: Usage,
-    steps: u32,
-    running: JoinSet<(Call, Action, Outcome)>,
-    calls: HashMap<Id, Call>,
-    stopped_at_refusal: bool,
-}
-
 impl<M: Model, H: ToolHost> Driver<M, H> {
     pub fn new(model: Arc<M>, host: Arc<H>, settings: Settings, conversation: Conversation) -> Driver<M, H> {
         let context_tokens = conversation.estimated_tokens();
@@ -118,16 +87,47 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         driver
     }
 
-    /// Goes on with another profile for what starts from now on, and tells the model.
-    pub async fn set_profile(&mut self, profile: String) -> Result<(), ToolError> {
+    /// Goes on with another profile for what starts from now on, and tells the model. The instructions stay as they
+    /// are: a changed beginning would cost the server's prompt cache.
+    pub async fn set_profile(&mut self, profile: String) -> Result<(), SettingError> {
         let before = std::mem::replace(&mut self.settings.policy.profile, profile);
         self.host.take_role(self.role());
-        let instructed = self.instruct().await;
-        if instructed.is_err() {
-            self.settings.policy.profile = before;
+        let described = self.host.describe_sandbox().await;
+        let (rules, _) = described.inspect_err(|_| {
+            self.settings.policy.profile.clone_from(&before);
             self.host.take_role(self.role());
+        })?;
+        let now = &self.settings.policy.profile;
+        let text = format!(
+            "The person changed the sandbox profile from {before} to {now}. It holds for every command and patch from \
+             now on; sessions that run keep theirs. {}",
+            rules.trim()
+        );
+        self.conversation.append(vec![note(&text)])?;
+        Ok(self.conversation.set_profile(&self.settings.policy.profile)?)
+    }
+
+    /// Asks another model from the next request on.
+    pub fn set_model(&mut self, model: String) -> std::io::Result<()> {
+        self.settings.model = model;
+        self.host.take_role(self.role());
+        self.conversation.set_model(&self.settings.model)
+    }
+
+    /// Takes the last patch of this conversation back, and tells the model; `None` when there is none.
+    pub async fn undo(&mut self) -> Result<Option<PatchResult>, SettingError> {
+        let Some(patch) = self.conversation.patches().iter().rev().find(|patch| !patch.taken_back) else {
+            return Ok(None);
+        };
+        let (id, paths) = (patch.id.clone(), patch.paths.join(", "));
+        let result = self.host.revert_patch(&id).await?;
+        if result.exit_code == 0 {
+            self.conversation.take_back_patch(&id)?;
+            let text =
+                format!("The person took your patch {id} back ({paths}): read again before you go on.");
+            self.conversation.append(vec![note(&text)])?;
         }
-        instructed
+        Ok(Some(result))
     }
 
     /// Makes the system prompt anew, from what the daemon says the sandbox allows.
@@ -163,29 +163,40 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         self.host.take_role(self.role());
     }
 
-    /// Runs one turn to its end. Only a transcript that cannot be written is an error.
+    /// Runs one turn to its end, and nobody types into it. Only a transcript that cannot be written is an error.
     pub async fn turn(
         &mut self,
         prompt: &str,
         watch: &mut dyn Watch,
         cancel: &CancellationToken,
     ) -> std::io::Result<Report> {
-        let mut course = Course::new(watch, cancel);
+        self.steered_turn(Some(prompt), &mut Inbox::closed(), watch, cancel).await
+    }
+
+    /// The same, with what is typed into `inbox` meanwhile. Without a prompt it is the news of sessions that begin it.
+    pub async fn steered_turn(
+        &mut self,
+        prompt: Option<&str>,
+        inbox: &mut Inbox,
+        watch: &mut dyn Watch,
+        cancel: &CancellationToken,
+    ) -> std::io::Result<Report> {
+        let limits = self.settings.limits;
+        let turn = Turn::new(limits, self.context_tokens);
+        let mut course = Course::new(turn, limits.max_time, watch, inbox, cancel);
         course.watch.on(Progress::Started);
-        let mut turn = Turn::new(self.settings.limits, self.context_tokens);
-        let message = match self.news().await {
-            Some(news) => user_message(&[&news, prompt]),
-            None => user_message(&[prompt]),
-        };
-        let mut effects = turn.step(Happened::Asked(vec![message]));
+        let news = self.news().await;
+        let texts: Vec<&str> = news.as_deref().into_iter().chain(prompt).collect();
+        let mut effects = course.turn.step(Happened::Asked(vec![user_message(&texts)]));
         loop {
             let mut happened = None;
             for effect in effects {
                 match effect {
-                    Effect::Record(items) => self.conversation.append(items)?,
+                    Effect::Record(items) => self.record(&mut course, items)?,
                     Effect::Request => happened = Some(self.request(&mut course).await?),
                     Effect::Compact => happened = Some(self.compact(&mut course).await?),
                     Effect::Run(call) => self.start(&mut course, call),
+                    Effect::GiveBack(texts) => course.unheard.extend(texts),
                     Effect::End(ended) => return self.end(course, ended),
                 }
             }
@@ -193,8 +204,18 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
                 Some(happened) => happened,
                 None => self.next(&mut course).await?,
             };
-            effects = turn.step(happened);
+            course.hear();
+            effects = course.turn.step(happened);
         }
+    }
+
+    /// What was typed meanwhile is shown at the moment when it goes out.
+    fn record(&mut self, course: &mut Course<'_>, items: Vec<serde_json::Value>) -> std::io::Result<()> {
+        if course.steps > 0 {
+            items.iter().filter_map(typed).for_each(|text| course.watch.on(Progress::Heard { text }));
+            course.watch.on(Progress::Unheard(course.turn.unheard()));
+        }
+        self.conversation.append(items)
     }
 
     /// Makes the conversation shorter now, because the person wants it.
@@ -203,7 +224,9 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         watch: &mut dyn Watch,
         cancel: &CancellationToken,
     ) -> std::io::Result<Result<(), String>> {
-        let mut course = Course::new(watch, cancel);
+        let mut inbox = Inbox::closed();
+        let turn = Turn::new(self.settings.limits, self.context_tokens);
+        let mut course = Course::new(turn, None, watch, &mut inbox, cancel);
         Ok(match self.compact(&mut course).await? {
             Happened::Unanswered { message, .. } => Err(message),
             Happened::Interrupted { .. } => Err("interrupted".into()),
@@ -211,10 +234,16 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         })
     }
 
-    fn end(&mut self, course: Course<'_>, ended: Ended) -> std::io::Result<Report> {
+    fn end(&mut self, mut course: Course<'_>, ended: Ended) -> std::io::Result<Report> {
         self.conversation.sync()?;
         course.watch.on(Progress::Ended { ended: &ended, usage: &course.usage });
-        Ok(Report { ended, usage: course.usage, stopped_at_refusal: course.stopped_at_refusal })
+        while let Some(typed) = course.inbox.ready() {
+            if let super::steering::Typed::Say(text) = typed {
+                course.unheard.push(text);
+            }
+        }
+        let Course { usage, stopped_at_refusal, unheard, .. } = course;
+        Ok(Report { ended, usage, stopped_at_refusal, unheard })
     }
 
     /// One request to the model, with what happened to the sessions meanwhile.
@@ -239,7 +268,7 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
                 }
                 Happened::Answered(Box::new(response))
             }
-            Err(error) => course.unanswered(&error),
+            Err(instead) => instead,
         })
     }
 
@@ -256,24 +285,28 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         }
     }
 
-    /// Waits for a response and shows what comes in.
-    async fn ask(&self, course: &mut Course<'_>, request: &Request) -> Result<Response, ModelError> {
+    /// Waits for a response and shows what comes in; gives what happened instead when there is none.
+    async fn ask(&self, course: &mut Course<'_>, request: &Request) -> Result<Response, Happened> {
         let (sender, mut events) = mpsc::channel(EVENTS_WAITING);
         let mut respond = std::pin::pin!(self.model.respond(request, sender, course.cancel.clone()));
+        let mut time_is_up = std::pin::pin!(course.time_is_up());
         let answer = loop {
             tokio::select! {
                 biased;
                 Some(event) = events.recv() => course.watch.on(Progress::Model(&event)),
                 answer = &mut respond => break answer,
+                typed = course.inbox.next() => course.typed(typed),
+                () = &mut time_is_up => return Err(course.out_of_time()),
             }
         };
         while let Ok(event) = events.try_recv() {
             course.watch.on(Progress::Model(&event));
         }
-        if let Ok(Response { usage: Some(usage), .. }) = &answer {
+        let response = answer.map_err(|error| course.unanswered(&error))?;
+        if let Some(usage) = &response.usage {
             add(&mut course.usage, usage);
         }
-        answer
+        Ok(response)
     }
 
     /// Asks for a summary and puts it in the place of what it sums up. A conversation that is too long even for
@@ -284,7 +317,7 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         for share in [1, 2, 4] {
             let input = compact::request(self.conversation.items(), share);
             let asked = self.ask(course, &self.request_for(input, ToolChoice::None)).await;
-            let too_long = matches!(&asked, Err(error) if error.is_context_too_long());
+            let too_long = matches!(&asked, Err(Happened::Unanswered { cause: Cause::ContextTooLong, .. }));
             answer = Some(asked);
             if !too_long {
                 break;
@@ -292,7 +325,7 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         }
         let summary = match answer {
             Some(Ok(response)) if response.status == Status::Completed => response.text(),
-            Some(Err(error)) => return Ok(course.unanswered(&error)),
+            Some(Err(instead)) => return Ok(instead),
             _ => String::new(),
         };
         if summary.trim().is_empty() {
@@ -321,10 +354,15 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
 
     /// The next thing that happens while calls run.
     async fn next(&mut self, course: &mut Course<'_>) -> std::io::Result<Happened> {
-        let joined = tokio::select! {
-            biased;
-            () = course.cancel.cancelled() => return Ok(course.interrupted()),
-            Some(joined) = course.running.join_next_with_id() => joined,
+        let mut time_is_up = std::pin::pin!(course.time_is_up());
+        let joined = loop {
+            tokio::select! {
+                biased;
+                () = course.cancel.cancelled() => return Ok(course.interrupted()),
+                Some(joined) = course.running.join_next_with_id() => break joined,
+                typed = course.inbox.next() => course.typed(typed),
+                () = &mut time_is_up => return Ok(course.out_of_time()),
+            }
         };
         let (call, action, outcome) = match joined {
             Ok((_, ran)) => ran,
@@ -353,55 +391,28 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
                 self.news.saw(std::slice::from_ref(session))
             }
             Shown::Plan(plan) => self.conversation.set_plan(plan.clone())?,
+            Shown::Patch(result) if result.exit_code == 0 && !result.patch_id.is_empty() => {
+                self.conversation.add_patch(Patched {
+                    id: result.patch_id.clone(),
+                    diff: result.diff.clone(),
+                    paths: result.files.iter().map(|file| file.path.clone()).collect(),
+                    taken_back: false,
+                })?;
+            }
             Shown::Sessions(_) | Shown::Patch(_) | Shown::Error(_) => {}
         }
         Ok(())
+    }
+
+    /// What the model does not know yet of these sessions; one line each.
+    pub fn untold(&self, sessions: &[SessionView]) -> Vec<String> {
+        self.news.untold(sessions, self.conversation.id())
     }
 
     async fn news(&mut self) -> Option<String> {
         let sessions = self.host.list_sessions().await.ok()?;
         self.news.since_last_look(&sessions, self.conversation.id())
     }
-}
-
-impl<'a> Course<'a> {
-    fn new(watch: &'a mut dyn Watch, cancel: &'a CancellationToken) -> Course<'a> {
-        Course {
-            watch,
-            cancel,
-            started: Instant::now(),
-            usage: Usage::default(),
-            steps: 0,
-            running: JoinSet::new(),
-            calls: HashMap::new(),
-            stopped_at_refusal: false,
-        }
-    }
-
-    fn interrupted(&self) -> Happened {
-        Happened::Interrupted { seconds: self.started.elapsed().as_secs() }
-    }
-
-    fn unanswered(&self, error: &ModelError) -> Happened {
-        let cause = match error {
-            ModelError::Cancelled => return self.interrupted(),
-            error if error.is_authentication() => Cause::Authentication,
-            error if error.is_context_too_long() => Cause::ContextTooLong,
-            error if error.is_limit() => Cause::Limit,
-            _ => Cause::Other,
-        };
-        Happened::Unanswered { message: error.to_string(), cause }
-    }
-}
-
-fn add(sum: &mut Usage, usage: &Usage) {
-    let add =
-        |sum: &mut Option<u64>, more: Option<u64>| *sum = more.map(|more| more + sum.unwrap_or(0)).or(*sum);
-    add(&mut sum.input_tokens, usage.input_tokens);
-    add(&mut sum.cached_tokens, usage.cached_tokens);
-    add(&mut sum.output_tokens, usage.output_tokens);
-    add(&mut sum.reasoning_tokens, usage.reasoning_tokens);
-    add(&mut sum.total_tokens, usage.total_tokens);
 }
 
 #[cfg(test)]

@@ -131,7 +131,11 @@ impl<W: Write + Send> Watch for Lines<W> {
                 self.write(json!({"type": "item.completed", "item": item}));
             }
             Progress::News(note) => self.write(json!({"type": "sessions.changed", "note": note})),
-            Progress::Compacting => {}
+            // Nobody types into a turn without a terminal.
+            Progress::Compacting
+            | Progress::Unheard(_)
+            | Progress::Heard { .. }
+            | Progress::GaveBack { .. } => {}
             Progress::Compacted { from_tokens, to_tokens } => self.write(
                 json!({"type": "conversation.compacted", "from_tokens": from_tokens, "to_tokens": to_tokens}),
             ),

@@ -6,18 +6,22 @@
 pub mod approval;
 pub mod calls;
 pub mod compact;
+mod course;
 pub mod demo;
 pub mod driver;
 mod editor;
 pub mod failure;
 pub mod headless;
+pub mod items;
 pub mod news;
 pub mod progress;
 pub mod prompt;
 mod repl;
+pub mod report;
 pub mod show;
 mod slash;
 pub mod start;
+pub mod steering;
 pub mod transcript;
 pub mod turn;
 

@@ -57,9 +57,8 @@ impl News {
         self.seen.clear();
     }
 
-    /// A note on what changed, which counts as seen from now on. Of the sessions that the model never saw, only those
-    /// of `actor` that still run are told.
-    pub fn since_last_look(&mut self, sessions: &[SessionView], actor: &str) -> Option<String> {
+    /// What a note would say, one line each; the model does not know it yet.
+    pub fn untold(&self, sessions: &[SessionView], actor: &str) -> Vec<String> {
         let mut lines = Vec::new();
         for session in sessions {
             let now = Seen::of(session);
@@ -70,8 +69,18 @@ impl News {
             if tell {
                 lines.push(line(session, now));
             }
-            if tell || self.seen.contains_key(&session.session_id) {
-                self.seen.insert(session.session_id.clone(), now);
+        }
+        lines
+    }
+
+    /// A note on what changed, which counts as seen from now on. Of the sessions that the model never saw, only those
+    /// of `actor` that still run are told.
+    pub fn since_last_look(&mut self, sessions: &[SessionView], actor: &str) -> Option<String> {
+        let lines = self.untold(sessions, actor);
+        for session in sessions {
+            let own = session.actor == actor && session.is_running();
+            if own || self.seen.contains_key(&session.session_id) {
+                self.seen.insert(session.session_id.clone(), Seen::of(session));
             }
         }
         if lines.is_empty() {

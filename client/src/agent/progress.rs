@@ -19,6 +19,12 @@ pub enum Progress<'a> {
     Running { call: &'a Call, action: &'a Action },
     /// A call is through, or was given up.
     Ran { call: &'a Call, action: &'a Action, outcome: &'a Outcome },
+    /// What the person said meanwhile, and the model hears with its next request.
+    Unheard(&'a [String]),
+    /// The model hears this now.
+    Heard { text: &'a str },
+    /// The person took this back.
+    GaveBack { text: &'a str },
     /// Sessions changed; the model is told so.
     News(&'a str),
     /// The conversation is being made shorter.

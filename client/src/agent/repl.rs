@@ -119,8 +119,8 @@ impl<M: Model, H: ToolHost, L: Lines, W: Write + Send> Repl<'_, M, H, L, W> {
                 self.show.line(&format!("model {model}"));
             }
             Line::Model(Some(model)) => {
-                self.show.line(&format!("model {model} from the next turn on"));
-                self.driver.settings.model = model;
+                self.show.line(&neutralise_line(&format!("model {model} from the next request on")));
+                self.driver.set_model(model).map_err(AgentError::Unwritten)?;
             }
             Line::Compact => self.compact().await?,
             Line::Resume(None) => self.conversations(),
@@ -161,41 +161,34 @@ impl<M: Model, H: ToolHost, L: Lines, W: Write + Send> Repl<'_, M, H, L, W> {
         self.block(&text);
     }
 
-    /// What git says, with nothing run that a repository could name.
+    /// Every patch of this conversation that stands.
     fn diff(&mut self) {
-        let workspace = &self.driver.conversation.beginning().workspace;
-        let fixed = [
-            "-c",
-            "core.fsmonitor=false",
-            "--no-pager",
-            "diff",
-            "--no-ext-diff",
-            "--no-textconv",
-            "--no-color",
-        ];
-        match Command::new("git").arg("-C").arg(workspace).args(fixed).arg("HEAD").output() {
-            Ok(output) if output.status.success() && output.stdout.is_empty() => {
-                self.show.line("nothing changed")
+        let patches = self.driver.conversation.patches();
+        let standing: String =
+            patches.iter().filter(|patch| !patch.taken_back).map(|patch| patch.diff.as_str()).collect();
+        match standing.is_empty() {
+            true => {
+                self.show.line("no patch of this conversation stands; `git diff` shows what commands changed")
             }
-            Ok(output) if output.status.success() => {
-                self.block(&render::diff(self.paint, &String::from_utf8_lossy(&output.stdout)));
-            }
-            Ok(output) => self.block(&neutralise(&String::from_utf8_lossy(&output.stderr))),
-            Err(error) => self.show.line(&format!("cannot run git: {error}")),
+            false => self.block(&render::diff(self.paint, &standing)),
         }
     }
 
+    /// The model is told.
     async fn undo(&mut self) {
-        match self.driver.host.revert_patch("").await {
-            Ok(result) if result.exit_code == 0 => {
+        match self.driver.undo().await {
+            Ok(Some(result)) if result.exit_code == 0 => {
                 self.block(&format!("taken back:\n{}", render::diff(self.paint, &result.diff)));
             }
-            Ok(result) => self.block(&neutralise(&result.stderr)),
+            Ok(Some(result)) => self.block(&neutralise(&result.stderr)),
+            Ok(None) => self
+                .show
+                .line("no patch of this conversation is left to take back; `dunlin patch --list` shows all"),
             Err(error) => self.show.line(&neutralise(&error.to_string())),
         }
     }
 
-    /// A person needs no approval; the model is told by its instructions.
+    /// A person needs no approval; the model is told with the next request.
     async fn profile(&mut self, profile: String) {
         let text = match self.driver.set_profile(profile.clone()).await {
             Ok(()) => format!("profile {profile} for what starts from now on"),

@@ -142,6 +142,13 @@ impl<W: Write + Send> Show<W> {
         }
     }
 
+    /// What the person said meanwhile stands where the model hears it.
+    fn heard(&mut self, text: &str) {
+        let text = neutralise(text);
+        let mark = self.paint.paint(Paint::CYAN, "›");
+        self.line(&format!("{mark} {}", self.bold(text.trim_end())));
+    }
+
     fn dim(&mut self, line: &str) {
         let line = self.paint.paint(Paint::DIM, &format!("· {line}"));
         self.line(&line);
@@ -329,7 +336,11 @@ impl<W: Write + Send> Watch for Show<W> {
                 self.dim(&format!("made it shorter: about {from} → {to} tokens"));
             }
             Progress::Ended { ended, usage } => self.ended(ended, usage),
-            Progress::Started | Progress::Asking { .. } => {}
+            Progress::Heard { text } => self.heard(text),
+            Progress::Started
+            | Progress::Asking { .. }
+            | Progress::Unheard(_)
+            | Progress::GaveBack { .. } => {}
         }
     }
 }

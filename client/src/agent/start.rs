@@ -5,19 +5,21 @@
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::approval::Policy;
-use super::driver::{Driver, Report, Settings};
+use super::driver::{Driver, Settings};
 use super::failure::AgentError;
 use super::headless::Lines;
 use super::progress::Watch;
 use super::repl;
+use super::report::Report;
 use super::show::Show;
 use super::transcript::{Beginning, Conversation, Store, Worktree};
 use super::turn::Limits;
-use crate::config::{Approve, Config};
+use crate::config::{Approve, Config, Wake};
 use crate::model::Client;
 use crate::model::replay::Replay;
 use crate::terminal::render::Paint;
@@ -40,6 +42,8 @@ pub struct Options {
     pub approve: Option<Approve>,
     pub resume: Resume,
     pub max_steps: Option<u32>,
+    pub max_time: Option<Duration>,
+    pub wake: Option<Wake>,
     pub replay: Option<PathBuf>,
     /// The model's last message goes into this file too.
     pub output_last_message: Option<PathBuf>,
@@ -118,6 +122,7 @@ impl Prepared {
             tools: schema::definitions(provider.custom_tools),
             limits: Limits {
                 max_steps: options.max_steps.unwrap_or(config.max_steps).max(1),
+                max_time: options.max_time.or(config.max_time),
                 compact_at_tokens: Some(COMPACT_AT_TOKENS),
             },
             policy: Policy {

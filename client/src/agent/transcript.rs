@@ -1,7 +1,8 @@
 //! Conversations on disk: one append-only file of JSON lines each, in `$XDG_STATE_HOME/dunlin/conversations`.
 //!
-//! The first line says how the conversation was begun; each later one is an item of it (`item`), the plan (`plan`), or
-//! a shorter conversation that replaces all items before it (`compacted`). A line counts once its newline is there: a
+//! The first line says how the conversation was begun; each later one is an item of it (`item`), the plan (`plan`),
+//! a shorter conversation that replaces all items before it (`compacted`), a patch (`patched`) or its end
+//! (`taken_back`), another `profile` or `model`, or what was typed and not sent (`unsent`). A line counts once its newline is there: a
 //! crash loses at most the line being written. A file is open in one process at a time.
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -14,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::turn::call_id;
+use super::items::{call_id, typed};
 use crate::model::{Call, output_item};
 use crate::tools::plan::Plan;
 
@@ -55,6 +56,22 @@ enum Line {
     Item(Value),
     Plan(Plan),
     Compacted(Vec<Value>),
+    Patched(Patched),
+    /// A patch's id.
+    TakenBack(String),
+    Profile(String),
+    Model(String),
+    Unsent(Vec<String>),
+}
+
+/// A patch that the model applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patched {
+    pub id: String,
+    pub diff: String,
+    pub paths: Vec<String>,
+    #[serde(skip)]
+    pub taken_back: bool,
 }
 
 /// A conversation and its file.
@@ -63,6 +80,8 @@ pub struct Conversation {
     beginning: Beginning,
     items: Vec<Value>,
     plan: Plan,
+    patches: Vec<Patched>,
+    unsent: Vec<String>,
     file: Flock<File>,
 }
 
@@ -131,7 +150,7 @@ impl Store {
         let path = self.path(&beginning.id);
         let file = OpenOptions::new().create_new(true).append(true).read(true).mode(0o600).open(&path);
         let file = lock(file.map_err(|e| io(&path, e))?, &beginning.id)?;
-        let mut conversation = Conversation { beginning, items: Vec::new(), plan: Plan::default(), file };
+        let mut conversation = Conversation::empty(beginning, file);
         let first = serde_json::to_string(&conversation.beginning).unwrap_or_default();
         conversation.write(&first).map_err(|e| io(&path, e))?;
         Ok(conversation)
@@ -175,12 +194,10 @@ impl Store {
         let broken = |cause: String| TranscriptError::Broken { path: path.clone(), cause };
         let beginning =
             serde_json::from_str(lines.next().unwrap_or_default()).map_err(|e| broken(e.to_string()))?;
-        let mut conversation = Conversation { beginning, items: Vec::new(), plan: Plan::default(), file };
+        let mut conversation = Conversation::empty(beginning, file);
         for (number, line) in lines.enumerate() {
             match serde_json::from_str(line) {
-                Ok(Line::Item(item)) => conversation.items.push(item),
-                Ok(Line::Plan(plan)) => conversation.plan = plan,
-                Ok(Line::Compacted(items)) => conversation.items = items,
+                Ok(line) => conversation.take(line),
                 Err(error) => return Err(broken(format!("line {}: {error}", number + 2))),
             }
         }
@@ -194,10 +211,39 @@ impl Store {
 }
 
 impl Conversation {
+    fn empty(beginning: Beginning, file: Flock<File>) -> Conversation {
+        Conversation {
+            beginning,
+            items: Vec::new(),
+            plan: Plan::default(),
+            patches: Vec::new(),
+            unsent: Vec::new(),
+            file,
+        }
+    }
+
+    fn take(&mut self, line: Line) {
+        match line {
+            Line::Item(item) => self.items.push(item),
+            Line::Plan(plan) => self.plan = plan,
+            Line::Compacted(items) => self.items = items,
+            Line::Patched(patch) => self.patches.push(patch),
+            Line::TakenBack(id) => self
+                .patches
+                .iter_mut()
+                .filter(|patch| patch.id == id)
+                .for_each(|patch| patch.taken_back = true),
+            Line::Profile(profile) => self.beginning.profile = profile,
+            Line::Model(model) => self.beginning.model = model,
+            Line::Unsent(texts) => self.unsent = texts,
+        }
+    }
+
     pub fn id(&self) -> &str {
         &self.beginning.id
     }
 
+    /// How it goes on: as it was begun, with the profile and the model it was given since.
     pub fn beginning(&self) -> &Beginning {
         &self.beginning
     }
@@ -215,6 +261,16 @@ impl Conversation {
         self.items.iter().map(|item| item.to_string().len() as u64).sum::<u64>() / 4
     }
 
+    /// The patches of this conversation, oldest first.
+    pub fn patches(&self) -> &[Patched] {
+        &self.patches
+    }
+
+    /// What the person typed and the model was not sent.
+    pub fn unsent(&self) -> &[String] {
+        &self.unsent
+    }
+
     pub fn append(&mut self, items: Vec<Value>) -> std::io::Result<()> {
         for item in items {
             self.write_line(&Line::Item(item.clone()))?;
@@ -224,15 +280,38 @@ impl Conversation {
     }
 
     pub fn set_plan(&mut self, plan: Plan) -> std::io::Result<()> {
-        self.write_line(&Line::Plan(plan.clone()))?;
-        self.plan = plan;
-        Ok(())
+        self.keep(Line::Plan(plan))
     }
 
     /// Replaces all items. The file keeps the old ones.
     pub fn replace(&mut self, items: Vec<Value>) -> std::io::Result<()> {
-        self.write_line(&Line::Compacted(items.clone()))?;
-        self.items = items;
+        self.keep(Line::Compacted(items))
+    }
+
+    pub fn add_patch(&mut self, patch: Patched) -> std::io::Result<()> {
+        self.keep(Line::Patched(patch))
+    }
+
+    pub fn take_back_patch(&mut self, id: &str) -> std::io::Result<()> {
+        self.keep(Line::TakenBack(id.to_owned()))
+    }
+
+    pub fn set_profile(&mut self, profile: &str) -> std::io::Result<()> {
+        self.keep(Line::Profile(profile.to_owned()))
+    }
+
+    pub fn set_model(&mut self, model: &str) -> std::io::Result<()> {
+        self.keep(Line::Model(model.to_owned()))
+    }
+
+    /// Keeps what was typed and not sent, in place of what was kept before.
+    pub fn set_unsent(&mut self, texts: Vec<String>) -> std::io::Result<()> {
+        if texts == self.unsent { Ok(()) } else { self.keep(Line::Unsent(texts)) }
+    }
+
+    fn keep(&mut self, line: Line) -> std::io::Result<()> {
+        self.write_line(&line)?;
+        self.take(line);
         Ok(())
     }
 
@@ -292,9 +371,7 @@ fn listed(path: &Path) -> Option<Listed> {
     let mut lines = BufReader::new(file).lines().map_while(Result::ok);
     let beginning: Beginning = serde_json::from_str(&lines.next()?).ok()?;
     let said = lines.take(20).find_map(|line| match serde_json::from_str(&line) {
-        Ok(Line::Item(item)) if item["role"] == "user" => {
-            Some(item["content"].as_array()?.last()?["text"].as_str()?.to_owned())
-        }
+        Ok(Line::Item(item)) => typed(&item).map(str::to_owned),
         _ => None,
     });
     let title = said.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");

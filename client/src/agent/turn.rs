@@ -3,8 +3,11 @@
 //! Pure: no clock, no network, no tool. Its invariant: when a turn has ended, every call that was recorded has
 //! exactly one recorded output, whatever happened and in whatever order. It does not know what tools do.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
+use super::items::{assistant_message, each_call_once, note, user_message};
 use crate::model::{Call, Response, Status, calls, output_item};
 
 /// What a turn may use up.
@@ -12,6 +15,8 @@ use crate::model::{Call, Response, Status, calls, output_item};
 pub struct Limits {
     /// Requests to the model.
     pub max_steps: u32,
+    /// From the person's message to the answer; `None` sets no end.
+    pub max_time: Option<Duration>,
     /// The context is compacted before a request when it has grown to this many tokens.
     pub compact_at_tokens: Option<u64>,
 }
@@ -29,6 +34,12 @@ pub enum Happened {
     Returned { call_id: String, result: Value, failed: bool },
     /// The conversation was replaced by a shorter one.
     Compacted,
+    /// The person said something meanwhile: it goes with the next request, and one is made for it if need be.
+    Steered(String),
+    /// The person wants the last of that back.
+    TakenBack,
+    /// `max_time` is over.
+    TimeUp { seconds: u64 },
     /// The person ended the turn, this many seconds after it began.
     Interrupted { seconds: u64 },
 }
@@ -44,6 +55,8 @@ pub enum Effect {
     Compact,
     /// Run a tool. Several may run at once.
     Run(Call),
+    /// What the person said and the model did not hear: it is the person's again.
+    GiveBack(Vec<String>),
     /// The turn is over; whatever still runs for it is of no more interest.
     End(Ended),
 }
@@ -65,6 +78,8 @@ pub enum Ended {
     Unanswered { message: String, cause: Cause },
     /// `max_steps` requests were made and the model wanted to go on.
     StepLimit { steps: u32 },
+    /// `max_time` passed before the model was done.
+    TimeLimit { seconds: u64 },
     /// The person ended it.
     Interrupted,
 }
@@ -80,6 +95,7 @@ impl Ended {
             Ended::UnknownStatus(_) => "unknown_status",
             Ended::Unanswered { .. } => "unanswered",
             Ended::StepLimit { .. } => "step_limit",
+            Ended::TimeLimit { .. } => "time_limit",
             Ended::Interrupted => "interrupted",
         }
     }
@@ -106,6 +122,9 @@ impl Ended {
             Ended::Unanswered { message, .. } => message.clone(),
             Ended::StepLimit { steps } => {
                 format!("stopped after {steps} steps; say \"go on\", or raise --max-steps")
+            }
+            Ended::TimeLimit { seconds } => {
+                format!("stopped after {seconds} s; say \"go on\", or raise --max-time")
             }
             Ended::Interrupted => "interrupted; sessions that were started run on".into(),
         })
@@ -145,12 +164,27 @@ pub struct Turn {
     fresh: bool,
     /// Calls that are answered, with their answers: a server that repeats one gets the same answer again.
     answered: Vec<(Call, Value, bool)>,
+    /// Said meanwhile, for the next request.
+    said: Vec<String>,
 }
 
 impl Turn {
     /// `context_tokens`: the size of the conversation so far, as last counted.
     pub fn new(limits: Limits, context_tokens: u64) -> Turn {
-        Turn { limits, state: State::Idle, steps: 0, context_tokens, fresh: false, answered: Vec::new() }
+        Turn {
+            limits,
+            state: State::Idle,
+            steps: 0,
+            context_tokens,
+            fresh: false,
+            answered: Vec::new(),
+            said: Vec::new(),
+        }
+    }
+
+    /// What the person said meanwhile and the model has not heard yet.
+    pub fn unheard(&self) -> &[String] {
+        &self.said
     }
 
     pub fn step(&mut self, happened: Happened) -> Vec<Effect> {
@@ -175,8 +209,24 @@ impl Turn {
             (State::Running(_), Happened::Returned { call_id, result, failed }) => {
                 self.returned(&call_id, result, failed)
             }
+            (State::Ended, Happened::Steered(text)) => vec![Effect::GiveBack(vec![text])],
             (State::Ended, _) => Vec::new(),
-            (_, Happened::Interrupted { seconds }) => self.interrupted(seconds),
+            (_, Happened::Steered(text)) => {
+                self.said.push(text);
+                Vec::new()
+            }
+            (_, Happened::TakenBack) => {
+                self.said.pop().map(|text| Effect::GiveBack(vec![text])).into_iter().collect()
+            }
+            (_, Happened::TimeUp { seconds }) => {
+                let why =
+                    format!("stopped: the time of this turn ({seconds} s) is over; what was started runs on");
+                self.broken_off(&why, Ended::TimeLimit { seconds })
+            }
+            (_, Happened::Interrupted { seconds }) => {
+                let why = format!("aborted by the user after {seconds} s; what was started runs on");
+                self.broken_off(&why, Ended::Interrupted)
+            }
             _ => Vec::new(),
         }
     }
@@ -191,7 +241,13 @@ impl Turn {
         }
         self.steps += 1;
         self.state = State::Waiting;
-        vec![Effect::Request]
+        let said = std::mem::take(&mut self.said);
+        let mut effects = Vec::new();
+        if !said.is_empty() {
+            effects.push(Effect::Record(said.iter().map(|text| user_message(&[text])).collect()));
+        }
+        effects.push(Effect::Request);
+        effects
     }
 
     fn compact(&mut self) -> Vec<Effect> {
@@ -236,7 +292,10 @@ impl Turn {
                 items.push(assistant_message(&text));
             }
             let mut effects = vec![Effect::Record(items)];
-            effects.extend(self.end(Ended::Answered { text }));
+            effects.extend(match self.said.is_empty() {
+                true => self.end(Ended::Answered { text }),
+                false => self.request(),
+            });
             return effects;
         }
         let mut effects = vec![Effect::Record(items)];
@@ -273,50 +332,37 @@ impl Turn {
         effects
     }
 
-    fn interrupted(&mut self, seconds: u64) -> Vec<Effect> {
+    /// Ends with calls still open: each is answered with why.
+    fn broken_off(&mut self, why: &str, ended: Ended) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let State::Running(open) = &self.state {
-            let result =
-                json!({"error": format!("aborted by the user after {seconds} s; what was started runs on")});
+            let result = json!({ "error": why });
             effects.push(Effect::Record(open.iter().map(|call| output_item(call, &result, true)).collect()));
         }
-        effects.extend(self.end(Ended::Interrupted));
+        effects.extend(self.end(ended));
         effects
     }
 
+    /// A limit is told to the model too, which reads it with the next request.
     fn end(&mut self, ended: Ended) -> Vec<Effect> {
         self.state = State::Ended;
-        vec![Effect::End(ended)]
-    }
-}
-
-/// Drops the second and later items that make the same call: one call, one output.
-fn each_call_once(items: Vec<Value>) -> Vec<Value> {
-    let mut seen: Vec<String> = Vec::new();
-    let mut kept = Vec::new();
-    for item in items {
-        if let Some(call_id) = call_id(&item) {
-            if seen.iter().any(|known| known == call_id) {
-                continue;
+        let mut effects = Vec::new();
+        let limit = match &ended {
+            Ended::StepLimit { steps } => {
+                Some(format!("the turn was stopped after {steps} requests, its limit"))
             }
-            seen.push(call_id.to_owned());
+            Ended::TimeLimit { seconds } => {
+                Some(format!("the turn was stopped after {seconds} s, its limit"))
+            }
+            _ => None,
+        };
+        effects.extend(limit.map(|limit| Effect::Record(vec![note(&limit)])));
+        if !self.said.is_empty() {
+            effects.push(Effect::GiveBack(std::mem::take(&mut self.said)));
         }
-        kept.push(item);
+        effects.push(Effect::End(ended));
+        effects
     }
-    kept
-}
-
-/// The id that an output must repeat, when `item` is a call.
-pub(super) fn call_id(item: &Value) -> Option<&str> {
-    const CALLS: [&str; 4] = ["function_call", "custom_tool_call", "apply_patch_call", "shell_call"];
-    let is_call = item["type"].as_str().is_some_and(|kind| CALLS.contains(&kind));
-    let id = |key: &str| item[key].as_str().filter(|id| !id.is_empty());
-    if is_call { id("call_id").or(id("id")) } else { None }
-}
-
-/// What a server said outside of its items.
-fn assistant_message(text: &str) -> Value {
-    json!({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]})
 }
 
 #[cfg(test)]

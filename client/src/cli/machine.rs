@@ -1,6 +1,7 @@
 //! Arguments of the commands around sessions: the model, patches, sandboxes, profiles, the daemon.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -35,6 +36,12 @@ pub struct AgentArgs {
     /// Tool rounds a turn may take
     #[arg(long, value_name = "N")]
     pub max_steps: Option<u32>,
+    /// What a session's end does while you are idle: a line, or a turn of the model
+    #[arg(long, value_name = "HOW")]
+    pub wake: Option<WakeMode>,
+    /// Time a turn may take
+    #[arg(long, value_name = "10m", value_parser = super::values::duration)]
+    pub max_time: Option<Duration>,
     /// Play a recorded conversation instead of asking a model
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
@@ -43,6 +50,13 @@ pub struct AgentArgs {
     pub output_last_message: Option<PathBuf>,
     #[command(flatten)]
     pub place: Place,
+}
+
+/// `--wake`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WakeMode {
+    Show,
+    Turn,
 }
 
 /// `--approve`.

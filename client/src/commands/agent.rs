@@ -4,8 +4,8 @@ use super::placement::{self, Surroundings};
 use super::worktree::Worktree;
 use super::{Context, Failure, output};
 use crate::agent::{AgentError, Options, Prepared, Resume, headless};
-use crate::cli::{AgentArgs, ApproveMode};
-use crate::config::{Approve, Config};
+use crate::cli::{AgentArgs, ApproveMode, WakeMode};
+use crate::config::{Approve, Config, Wake};
 use crate::tools::host::DaemonHost;
 
 pub async fn agent(context: &Context, wanted: AgentArgs) -> Result<u8, Failure> {
@@ -41,6 +41,11 @@ async fn begin(context: &Context, mut wanted: AgentArgs) -> Result<u8, Failure> 
             None => Resume::New,
         },
         max_steps: wanted.max_steps,
+        max_time: wanted.max_time,
+        wake: wanted.wake.map(|wake| match wake {
+            WakeMode::Show => Wake::Show,
+            WakeMode::Turn => Wake::Turn,
+        }),
         replay: wanted.replay,
         output_last_message: wanted.output_last_message,
         socket: Some(context.address()?.socket),

@@ -4,14 +4,17 @@
 //! since a misspelt setting would be lost in silence. Keys are named here and read in `model`; nothing here
 //! holds a secret, except headers, which [`Config::show`] hides. `[daemon]` belongs to the daemon and is passed over.
 
+mod conversation;
 mod provider;
 mod written;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use conversation::{Conversation, Wake};
 pub use provider::{Key, Provider, Timeouts};
 
 /// The resolved configuration.
@@ -24,12 +27,15 @@ pub struct Config {
     pub reasoning_effort: Option<String>,
     /// Rounds of tool calls that a turn may take.
     pub max_steps: u32,
+    /// Time that a turn may take; `None` sets no end.
+    pub max_time: Option<Duration>,
     /// The profile of the model's sessions; `None` leaves it to the daemon.
     pub profile: Option<String>,
     /// What to do when the model asks for another profile.
     pub approve: Approve,
     /// A command run on waiting, exited, approval and turn end.
     pub on_event: Vec<String>,
+    pub agent: Conversation,
     pub providers: BTreeMap<String, Provider>,
 }
 

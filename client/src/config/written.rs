@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::provider::{Key, Provider, Timeouts, refuse_url};
-use super::{Approve, Config, Environment};
+use super::{Approve, Config, Conversation, Environment};
 
 /// The file. The doc comments of [`Config`] and providers.toml say what the fields mean.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -17,9 +17,13 @@ struct Written {
     model: Option<String>,
     reasoning_effort: Option<String>,
     max_steps: Option<u32>,
+    /// 0 sets no end.
+    max_seconds: Option<f64>,
     profile: Option<String>,
     approve: Option<Approve>,
     on_event: Option<Vec<String>>,
+    #[serde(default)]
+    agent: Conversation,
     #[serde(default)]
     providers: BTreeMap<String, WrittenProvider>,
     /// The daemon's part of the file.
@@ -82,9 +86,11 @@ pub(super) fn resolve(text: &str, environment: Environment<'_>) -> Result<Config
         model: written.model,
         reasoning_effort: written.reasoning_effort,
         max_steps: written.max_steps.unwrap_or(DEFAULT_MAX_STEPS),
+        max_time: timeout(written.max_seconds, None)?,
         profile: written.profile,
         approve: written.approve.unwrap_or_default(),
         on_event: written.on_event.unwrap_or_default(),
+        agent: written.agent,
         providers: providers.collect::<Result<_, String>>()?,
     };
     config.provider(None).map_err(|error| error.to_string())?;
@@ -207,9 +213,11 @@ pub(super) fn show(config: &Config) -> String {
         model: config.model.clone(),
         reasoning_effort: config.reasoning_effort.clone(),
         max_steps: Some(config.max_steps),
+        max_seconds: Some(config.max_time.map_or(0.0, |time| time.as_secs_f64())),
         profile: config.profile.clone(),
         approve: Some(config.approve),
         on_event: Some(config.on_event.clone()),
+        agent: config.agent.clone(),
         providers: providers.collect(),
         daemon: None,
     };

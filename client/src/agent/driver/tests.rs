@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::agent::steering::steering;
 use crate::agent::transcript::{Beginning, Store};
 use crate::config::Approve;
+use crate::model::Usage;
 use crate::tools::arguments::{ExecArguments, PatchArguments, SessionsArguments};
 use crate::tools::host::{Role, ToolError};
 use crate::tools::result::{ExecResult, FileView, PatchResult, SessionView, SessionsResult, Weakening};
@@ -93,8 +95,9 @@ impl ToolHost for FakeHost {
         Ok(self.sessions.lock().unwrap().clone())
     }
 
-    async fn revert_patch(&self, _: &str) -> Result<PatchResult, ToolError> {
-        Err(ToolError::Refused("not here".into()))
+    async fn revert_patch(&self, patch_id: &str) -> Result<PatchResult, ToolError> {
+        self.ran.lock().unwrap().push(format!("revert {patch_id}"));
+        Ok(PatchResult { diff: "-x".into(), ..PatchResult::default() })
     }
 
     async fn describe_sandbox(&self) -> Result<(String, Vec<Weakening>), ToolError> {
@@ -110,7 +113,7 @@ pub(crate) fn settings() -> Settings {
         reasoning_effort: None,
         instructions: "be good".into(),
         tools: vec![],
-        limits: Limits { max_steps: 10, compact_at_tokens: Some(1_000_000) },
+        limits: Limits { max_steps: 10, max_time: None, compact_at_tokens: Some(1_000_000) },
         policy: Policy { profile: "workspace-write".into(), approve: Approve::Deny },
     }
 }
@@ -290,4 +293,90 @@ async fn the_plan_outlives_the_turn() {
     turn(&mut driver).await;
     assert_eq!(driver.conversation.plan().plan[0].step, "look");
     assert_eq!(outputs(&driver)[0].1, serde_json::from_str::<Value>(plan).unwrap());
+}
+
+#[tokio::test]
+async fn what_is_typed_while_a_command_runs_reaches_the_model_behind_its_output() {
+    let model = ScriptedModel::default().says(vec![exec("a", "sleep")]).says(vec![message("done")]);
+    let (_directory, mut driver) = driver(model);
+    let (steering, mut inbox) = steering();
+    let host = driver.host.clone();
+    let typing = tokio::spawn(async move {
+        host.started.notified().await;
+        steering.say("not that".into());
+        steering.say("this".into());
+        steering.take_back();
+        host.release.notify_one();
+    });
+    let cancel = CancellationToken::new();
+    let report = driver.steered_turn(Some("go"), &mut inbox, &mut (), &cancel).await.unwrap();
+    typing.await.unwrap();
+    assert_eq!(report.ended, Ended::Answered { text: "done".into() });
+    let asked = driver.model.asked.lock().unwrap();
+    let kinds: Vec<&Value> = asked[1].input.iter().map(|item| &item["type"]).collect();
+    assert_eq!(kinds, ["message", "function_call", "function_call_output", "message"]);
+    assert_eq!(asked[1].input[3], user_message(&["not that"]));
+}
+
+#[tokio::test]
+async fn what_the_model_did_not_hear_is_in_the_report() {
+    let (_directory, mut driver) = driver(ScriptedModel::default().says(vec![exec("a", "sleep")]));
+    let (steering, mut inbox) = steering();
+    let (host, cancel) = (driver.host.clone(), CancellationToken::new());
+    let token = cancel.clone();
+    let typing = tokio::spawn(async move {
+        host.started.notified().await;
+        steering.say("wait".into());
+        token.cancel();
+    });
+    let report = driver.steered_turn(Some("go"), &mut inbox, &mut (), &cancel).await.unwrap();
+    typing.await.unwrap();
+    assert_eq!((report.ended, report.unheard), (Ended::Interrupted, vec!["wait".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_turn_that_takes_too_long_ends_whether_the_model_thinks_or_a_command_runs() {
+    for model in [ScriptedModel::default(), ScriptedModel::default().says(vec![exec("a", "sleep")])] {
+        let (_directory, mut driver) = driver(model);
+        driver.settings.limits.max_time = Some(std::time::Duration::from_millis(1));
+        let report = turn(&mut driver).await;
+        assert_eq!(report.ended, Ended::TimeLimit { seconds: 0 });
+        assert_eq!(report.exit_code(), 5);
+        let last = driver.conversation.items().last().unwrap().to_string();
+        assert!(last.contains("stopped after 0 s"), "{last}");
+    }
+}
+
+#[tokio::test]
+async fn another_profile_is_told_to_the_model_without_touching_the_instructions() {
+    let model = ScriptedModel::default().says(vec![message("ok")]).says(vec![message("ok")]);
+    let (_directory, mut driver) = driver(model);
+    turn(&mut driver).await;
+    driver.set_profile("read-only".into()).await.unwrap();
+    turn(&mut driver).await;
+    let asked = driver.model.asked.lock().unwrap();
+    assert_eq!(asked[0].instructions, asked[1].instructions);
+    assert!(asked[1].input.starts_with(&asked[0].input));
+    let told = asked[1].input[2].to_string();
+    assert!(
+        told.contains("from workspace-write to read-only") && told.contains("Writable: the workspace."),
+        "{told}"
+    );
+    assert_eq!(driver.conversation.beginning().profile, "read-only", "a resumed conversation has it too");
+}
+
+#[tokio::test]
+async fn patches_are_taken_back_one_by_one_and_the_model_is_told() {
+    let patch = json!({"input": "*** Begin Patch\n*** End Patch"}).to_string();
+    let model =
+        ScriptedModel::default().says(vec![call("a", "apply_patch", &patch)]).says(vec![message("done")]);
+    let (_directory, mut driver) = driver(model);
+    assert!(driver.undo().await.unwrap().is_none());
+    turn(&mut driver).await;
+    assert_eq!(driver.conversation.patches()[0].diff, "+x");
+    assert_eq!(driver.undo().await.unwrap().unwrap().exit_code, 0);
+    assert!(driver.undo().await.unwrap().is_none(), "each only once");
+    assert!(driver.host.ran.lock().unwrap().contains(&"revert p1".to_owned()));
+    let told = driver.conversation.items().last().unwrap().to_string();
+    assert!(told.contains("took your patch p1 back (a)"), "{told}");
 }

@@ -89,9 +89,10 @@ async fn commands_answer_without_the_model() {
     check("/profile", "profile workspace-write;").await;
     check("/profile read-only", "profile read-only for what starts").await;
     check("/model", "model scripted").await;
-    check("/model other", "model other from the next turn on").await;
+    check("/model other", "model other from the next request on").await;
     check("/attach", "attach to which session?").await;
-    check("/undo", "not here").await;
+    check("/undo", "no patch of this conversation is left").await;
+    check("/diff", "no patch of this conversation stands").await;
     check("/resume zzz", "conversation `zzz` does not exist").await;
     check("/sing", "/sing is no command").await;
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::agent::compact::user_message;
+use crate::agent::items::user_message;
 use crate::tools::plan::Step;
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -121,4 +121,33 @@ fn nobody_else_can_read_a_conversation() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&file_of(&store, conversation.id())), 0o600);
     assert_eq!(mode(&store.directory), 0o700);
+}
+
+#[test]
+fn patches_settings_and_what_was_not_sent_are_there_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::new(directory.path());
+    let mut conversation = store.begin(Beginning::default()).unwrap();
+    let patch =
+        |id: &str| Patched { id: id.into(), diff: "+x\n".into(), paths: vec!["a".into()], taken_back: false };
+    conversation.append(vec![crate::agent::items::note("no person said this")]).unwrap();
+    conversation.append(vec![user_message(&["mend it"])]).unwrap();
+    conversation.add_patch(patch("p1")).unwrap();
+    conversation.add_patch(patch("p2")).unwrap();
+    conversation.take_back_patch("p2").unwrap();
+    conversation.set_profile("read-only").unwrap();
+    conversation.set_model("other").unwrap();
+    conversation.set_unsent(vec!["later".into()]).unwrap();
+    let id = conversation.id().to_owned();
+    drop(conversation);
+    assert_eq!(store.list()[0].title, "mend it");
+    let resumed = store.resume(&id).unwrap();
+    let known: Vec<(&str, bool)> =
+        resumed.patches().iter().map(|patch| (patch.id.as_str(), patch.taken_back)).collect();
+    assert_eq!(known, [("p1", false), ("p2", true)]);
+    assert_eq!(
+        (resumed.beginning().profile.as_str(), resumed.beginning().model.as_str()),
+        ("read-only", "other")
+    );
+    assert_eq!(resumed.unsent(), ["later"]);
 }

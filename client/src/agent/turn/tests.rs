@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::agent::items::{call_id, typed};
 use crate::model::{ApiError, Usage};
 
-const LIMITS: Limits = Limits { max_steps: 20, compact_at_tokens: Some(1000) };
+const LIMITS: Limits = Limits { max_steps: 20, max_time: None, compact_at_tokens: Some(1000) };
 
 fn function_call(call_id: &str) -> Value {
     json!({"type": "function_call", "call_id": call_id, "name": "unified_exec", "arguments": "{}"})
@@ -168,7 +169,7 @@ fn an_interrupt_answers_what_is_open_and_ends_the_turn() {
 
 #[test]
 fn the_step_limit_ends_a_turn_whose_calls_are_answered() {
-    let mut turn = Turn::new(Limits { max_steps: 1, compact_at_tokens: None }, 0);
+    let mut turn = Turn::new(Limits { max_steps: 1, max_time: None, compact_at_tokens: None }, 0);
     turn.step(Happened::Asked(vec![]));
     turn.step(answered(response(vec![function_call("a")])));
     let effects = turn.step(returned("a"));
@@ -196,6 +197,83 @@ fn a_full_context_is_compacted_before_the_next_request() {
         ended(Cause::ContextTooLong),
         "shorter it does not get"
     );
+}
+
+fn steered(text: &str) -> Happened {
+    Happened::Steered(text.into())
+}
+
+fn said(text: &str) -> Effect {
+    Effect::Record(vec![user_message(&[text])])
+}
+
+fn given_back(texts: &[&str]) -> Effect {
+    Effect::GiveBack(texts.iter().map(|text| text.to_string()).collect())
+}
+
+#[test]
+fn what_is_said_meanwhile_goes_with_the_next_request() {
+    let call = || answered(response(vec![function_call("a")]));
+    // Whether the model thinks or a tool runs: the calls are answered first.
+    for early in [true, false] {
+        let mut turn = asked();
+        if early {
+            assert_eq!(turn.step(steered("not that one")), []);
+        }
+        turn.step(call());
+        if !early {
+            assert_eq!(turn.step(steered("not that one")), []);
+        }
+        assert_eq!(turn.unheard(), ["not that one"]);
+        let effects = turn.step(returned("a"));
+        assert_eq!(effects[1..], [said("not that one"), Effect::Request], "early: {early}");
+        assert_eq!(outputs_of(&effects[..1]).len(), 1);
+        assert!(turn.unheard().is_empty());
+    }
+}
+
+#[test]
+fn a_last_word_is_not_the_last_when_the_person_said_something_meanwhile() {
+    let mut turn = asked();
+    turn.step(steered("and the docs"));
+    turn.step(steered("and the tests"));
+    let effects = turn.step(answered(response(vec![message("done")])));
+    let both = Effect::Record(vec![user_message(&["and the docs"]), user_message(&["and the tests"])]);
+    assert_eq!(effects, [Effect::Record(vec![message("done")]), both, Effect::Request]);
+    assert_eq!(
+        end_of(&turn.step(answered(response(vec![message("all done")])))).map(Ended::name),
+        Some("answered")
+    );
+}
+
+#[test]
+fn what_was_said_is_taken_back_or_given_back_and_never_lost() {
+    let mut turn = asked();
+    turn.step(steered("one"));
+    turn.step(steered("two"));
+    assert_eq!(turn.step(Happened::TakenBack), [given_back(&["two"])]);
+    let effects = turn.step(Happened::Interrupted { seconds: 1 });
+    assert_eq!(effects, [given_back(&["one"]), Effect::End(Ended::Interrupted)]);
+    assert_eq!(turn.step(steered("too late")), [given_back(&["too late"])]);
+    assert_eq!(turn.step(Happened::TakenBack), []);
+    let mut full = Turn::new(LIMITS, 1000);
+    full.step(Happened::Asked(vec![]));
+    full.step(steered("after the summary"));
+    assert_eq!(full.step(Happened::Compacted), [said("after the summary"), Effect::Request]);
+}
+
+#[test]
+fn the_time_limit_answers_what_is_open_and_is_told_to_the_model() {
+    let mut turn = asked();
+    turn.step(answered(response(vec![function_call("a")])));
+    turn.step(steered("hurry"));
+    let effects = turn.step(Happened::TimeUp { seconds: 60 });
+    let outputs = outputs_of(&effects);
+    assert!(outputs[0].1.contains("the time of this turn (60 s) is over"), "{outputs:?}");
+    let told = note("the turn was stopped after 60 s, its limit");
+    let ended = Effect::End(Ended::TimeLimit { seconds: 60 });
+    assert_eq!(effects[1..], [Effect::Record(vec![told]), given_back(&["hurry"]), ended]);
+    assert_eq!(end_of(&asked().step(Happened::TimeUp { seconds: 1 })).map(Ended::name), Some("time_limit"));
 }
 
 /// What the world may throw at a turn.
@@ -226,6 +304,9 @@ fn happened() -> impl Strategy<Value = Happened> {
         1 => Just(Happened::Unanswered { message: "gone".into(), cause: Cause::Other }),
         1 => Just(Happened::Unanswered { message: "long".into(), cause: Cause::ContextTooLong }),
         1 => Just(Happened::Interrupted { seconds: 1 }),
+        1 => Just(Happened::TimeUp { seconds: 1 }),
+        4 => prop::sample::select(vec!["look", "stop", "go"]).prop_map(steered),
+        1 => Just(Happened::TakenBack),
     ]
 }
 
@@ -236,12 +317,18 @@ proptest! {
     ) {
         let mut turn = Turn::new(LIMITS, 0);
         let mut effects = turn.step(Happened::Asked(vec![json!("go")]));
+        let said = events.iter().filter(|event| matches!(event, Happened::Steered(_))).count();
         for event in events {
             effects.extend(turn.step(event));
         }
         effects.extend(turn.step(Happened::Interrupted { seconds: 1 }));
         let ends = effects.iter().filter(|effect| matches!(effect, Effect::End(_))).count();
         prop_assert_eq!(ends, 1, "a turn ends once");
+
+        let given_back: usize =
+            effects.iter().map(|effect| if let Effect::GiveBack(texts) = effect { texts.len() } else { 0 }).sum();
+        let heard = recorded(&effects).filter(|item| typed(item).is_some()).count();
+        prop_assert_eq!(heard + given_back, said, "what was said is heard or given back, once");
 
         let mut open: HashMap<String, i32> = HashMap::new();
         for item in recorded(&effects) {
