@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::{
     launch::plan::Layer,
     sandbox::{
-        LaunchPort, Machine, Policy, Want, Weakening, cgroup::CgroupPlace, establish, layers::LANDLOCK_ALONE,
-        probe, remedy,
+        LaunchPort, Machine, Policy, SandboxError, Want, Weakening, cgroup::CgroupPlace, establish,
+        layers::LANDLOCK_ALONE, probe, remedy,
     },
 };
 
@@ -95,6 +95,7 @@ pub async fn examine<P: LaunchPort>(port: &P, want: &Want, name: &str, machine: 
         }
         Err(error) => {
             report.findings = surroundings(machine);
+            report.findings.extend(refusal(&error));
             report.refused = Some(error.to_string());
         }
     }
@@ -167,6 +168,19 @@ fn layer_finding(layer: Layer, made: &str, policy: &Policy) -> Finding {
             finding(name, State::NotNeeded, "the profile does not ask for it", "")
         }
         false => finding(name, State::Missing, "lost with another layer", ""),
+    }
+}
+
+/// The layer that nothing makes up for.
+fn refusal(error: &SandboxError) -> Option<Finding> {
+    match error {
+        SandboxError::Unenforceable { layer, why, remedy, .. }
+        | SandboxError::Launch { layer, why, remedy, .. } => {
+            let name = remedy::name(*layer).trim_start_matches("the ");
+            Some(finding(name, State::Missing, why, remedy))
+        }
+        SandboxError::Keeper(why) => Some(finding("keeper", State::Missing, why, "see `dunlin daemon logs`")),
+        SandboxError::Workspace { .. } | SandboxError::View { .. } => None,
     }
 }
 

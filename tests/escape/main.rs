@@ -5,10 +5,13 @@
 
 mod attempt;
 mod attempts;
+mod fail_closed;
+mod features;
 mod known;
 mod scene;
 mod stage;
 mod table;
+mod taken;
 
 use attempt::Mode;
 use dunlin_harness::{User, skip, users};

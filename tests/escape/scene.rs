@@ -19,6 +19,7 @@ use nix::{
 use crate::{
     attempt::{Attempt, Ending, Mode, Twin, Works},
     stage::Stage,
+    taken::{self, Taken},
 };
 
 /// What must be found nowhere.
@@ -83,12 +84,12 @@ pub struct Scene {
 
 impl Scene {
     pub fn set(user: User, mode: Mode) -> Self {
-        let wrapper = |kinds| ["/usr/bin/python3", "-c", include_str!("without_namespaces.py"), kinds];
-        let world = match mode {
-            Mode::Full => World::of(user),
-            Mode::NoNamespace => World::wrapped(user, &wrapper("all")),
-            Mode::NoUserNamespace => World::wrapped(user, &wrapper("user")),
+        let taken = match mode {
+            Mode::Full => Taken::Nothing,
+            Mode::NoNamespace => taken::NAMESPACES,
+            Mode::NoUserNamespace => taken::USER_NAMESPACES,
         };
+        let world = World::wrapped(user, &taken.wrapper());
         SECRETS.iter().for_each(|name| world.write(&world.home().join(name), &format!("{SECRET}\n")));
         for (name, text) in [("small", include_str!("small.toml")), ("few", include_str!("few.toml"))] {
             world.write(&world.path(&format!("config/dunlin/profiles/{name}.toml")), text);

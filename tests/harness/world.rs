@@ -58,9 +58,9 @@ impl World {
     }
 
     /// A world whose daemon is started by a wrapper: a program that runs the command behind it with something taken away.
-    pub fn wrapped(user: User, wrapper: &[&str]) -> Self {
+    pub fn wrapped(user: User, wrapper: &[String]) -> Self {
         let mut world = Self::without_daemon(user);
-        world.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        world.wrapper = wrapper.to_vec();
         world.start_daemon();
         world
     }

@@ -66,7 +66,7 @@ pub enum BootError {
         path: PathBuf,
     },
     /// The keeper's own machinery failed.
-    #[error("the keeper cannot start: {0}")]
+    #[error("the keeper cannot start")]
     Machinery(#[source] io::Error),
 }
 

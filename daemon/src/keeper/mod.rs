@@ -136,11 +136,12 @@ impl Keeper {
         }
         mask.thread_block()?;
         // Orphans of an init that has no pid namespace of its own come to the keeper instead of vanishing.
-        prctl::set_child_subreaper(true)?;
+        prctl::set_child_subreaper(true).map_err(|error| during("adopting orphans", &error.into()))?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map_err(|error| during("making a signalfd", &error.into()))?;
         let mut keeper = Self {
-            zygote: Zygote::start()?,
+            zygote: Zygote::start().map_err(|error| during("starting the zygote", &error))?,
             worker: Worker::new(worker_args),
             epoll,
             signals,
@@ -304,6 +305,11 @@ impl Keeper {
             self.run_session_timer(id, now);
         }
     }
+}
+
+/// An error that says what the keeper was about.
+fn during(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 #[cfg(test)]

@@ -53,6 +53,10 @@ impl Keeper {
         if self.sandboxes.len() >= SANDBOXES_MAX {
             return self.reply(token, Refusal::Limit, &[SANDBOXES_MAX as u64]);
         }
+        if let Err(error) = self.ensure_zygote() {
+            eprintln!("keeper: no zygote could be started: {error}");
+            return self.reply(token, Refusal::Os, &[0, error.raw_os_error().unwrap_or_default() as u64]);
+        }
         let id = self.new_id();
         match self.send_launch(id, plan, record, token) {
             Ok(sandbox) => drop(self.sandboxes.insert(id, sandbox)),
@@ -90,16 +94,19 @@ impl Keeper {
         }
     }
 
-    /// The zygote ended: another takes its place. Launches under way report, or end with their sockets.
+    /// The zygote ended. Launches under way report, or end with their sockets; the next launch starts another zygote.
     pub(super) fn zygote_ended(&mut self) {
         self.unwatch(self.zygote.socket());
-        match Zygote::start() {
-            Ok(zygote) => {
-                self.zygote = zygote;
-                let _ = self.watch(self.zygote.socket(), Source::Zygote, EpollFlags::EPOLLIN);
-            }
-            Err(error) => eprintln!("keeper: no zygote could be started: {error}; new sandboxes fail"),
+        self.zygote.ended();
+    }
+
+    /// Starts another zygote where the last one ended. Not before one is needed: one that cannot start would be started for ever.
+    fn ensure_zygote(&mut self) -> io::Result<()> {
+        if !self.zygote.runs() {
+            self.zygote = Zygote::start()?;
+            self.watch(self.zygote.socket(), Source::Zygote, EpollFlags::EPOLLIN)?;
         }
+        Ok(())
     }
 
     /// Reads what launcher and init report of a launch.
@@ -112,7 +119,8 @@ impl Keeper {
                 Received::Nothing => return,
                 Received::Frame(frame, tail, fds) => self.take_report(id, &frame, tail, fds),
                 Received::End => {
-                    self.launch_failed(id, &Frame::default(), b"the launcher ended without a word".to_vec());
+                    let failed = Frame::default().arg(0, Layer::Init as u64);
+                    self.launch_failed(id, &failed, b"the launcher ended without a word".to_vec());
                 }
             }
         }

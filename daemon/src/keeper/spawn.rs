@@ -52,7 +52,8 @@ pub fn role(role: &str, args: &[OsString]) -> io::Result<(Pid, OwnedFd)> {
 
 /// The clean image that launchers are cloned from.
 pub struct Zygote {
-    pid: Pid,
+    /// `None` once it was reaped: its number may be another's.
+    pid: Option<Pid>,
     socket: OwnedFd,
 }
 
@@ -60,7 +61,7 @@ impl Zygote {
     /// Starts one.
     pub fn start() -> io::Result<Self> {
         let (pid, socket) = role("zygote", &[])?;
-        Ok(Self { pid, socket })
+        Ok(Self { pid: Some(pid), socket })
     }
 
     /// Its control socket.
@@ -70,13 +71,24 @@ impl Zygote {
 
     /// Whether this pid is it.
     pub fn is(&self, pid: Pid) -> bool {
-        self.pid == pid
+        self.pid == Some(pid)
+    }
+
+    /// Whether it has not ended yet.
+    pub fn runs(&self) -> bool {
+        self.pid.is_some()
+    }
+
+    /// Takes note that it was reaped.
+    pub fn ended(&mut self) {
+        self.pid = None;
     }
 }
 
 impl Drop for Zygote {
     fn drop(&mut self) {
-        // Gone already is as good.
-        let _ = kill(self.pid, Signal::SIGKILL);
+        if let Some(pid) = self.pid {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
     }
 }

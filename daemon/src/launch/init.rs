@@ -38,25 +38,35 @@ pub fn run(
     report: Link,
     mut gate: PipeReader,
 ) -> i32 {
-    let built = build(plan, mapped, control);
+    let built = build(plan, mapped);
     // The launcher never writes: the end of the gate is its end.
     let _ = gate.read(&mut [0]);
     match built {
-        Ok((server, listeners)) => {
+        Ok(Built { listeners, signals, children, reaper_filter }) => {
             let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
             let _ = report.send(Frame::new(READY, id), &[], &fds);
             drop((report, listeners, gate));
-            i32::from(server.run().is_err())
+            i32::from(Server::new(control, signals, children, reaper_filter).run().is_err())
         }
         Err(failure) => {
+            // The control socket is still open: the keeper kills an init that closed it, and would not hear why.
             failure.report(id, &report);
+            drop(control);
             1
         }
     }
 }
 
+/// What init serves with once every layer holds.
+struct Built {
+    listeners: Vec<OwnedFd>,
+    signals: SignalFd,
+    children: Children,
+    reaper_filter: Vec<u8>,
+}
+
 /// The layers from inside, in their order: each is what the ones after it need or could undo.
-fn build(plan: &LaunchPlan, mapped: Vec<OwnedFd>, control: Link) -> Result<(Server, Vec<OwnedFd>), Failure> {
+fn build(plan: &LaunchPlan, mapped: Vec<OwnedFd>) -> Result<Built, Failure> {
     if plan.namespaces.uts {
         sethostname(&plan.hostname).within(Layer::UtsNamespace, "setting the host name")?;
     }
@@ -83,5 +93,5 @@ fn build(plan: &LaunchPlan, mapped: Vec<OwnedFd>, control: Link) -> Result<(Serv
     }
     let filters = plan.seccomp.clone().unwrap_or_default();
     seccomp::load(&filters.common).within(Layer::Seccomp, "loading the common filter")?;
-    Ok((Server::new(control, signals, children, filters.reaper), listeners))
+    Ok(Built { listeners, signals, children, reaper_filter: filters.reaper })
 }

@@ -50,7 +50,11 @@ pub fn build(steps: &[MountStep], mapped: Vec<OwnedFd>) -> Result<(), Failure> {
         root.own(&tree).within(Layer::Mounts, describe(&first))?;
     }
     for step in rest {
-        let layer = if matches!(step, MountStep::Proc { .. }) { Layer::Proc } else { Layer::Mounts };
+        let layer = match step {
+            MountStep::Proc { .. } => Layer::Proc,
+            MountStep::Overlay { .. } => Layer::Overlay,
+            _ => Layer::Mounts,
+        };
         perform(&mut root, step, &mut mapped).within(layer, describe(step))?;
     }
     root.leave_old()

@@ -254,11 +254,13 @@ pub enum Layer {
     Landlock = 20,
     /// Seccomp.
     Seccomp = 21,
+    /// An overlay among the mounts.
+    Overlay = 22,
 }
 
 impl Layer {
     /// Every layer in the order of the launch.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Plan,
         Self::Limits,
         Self::Cgroup,
@@ -274,6 +276,7 @@ impl Layer {
         Self::Loopback,
         Self::Listeners,
         Self::Mounts,
+        Self::Overlay,
         Self::Proc,
         Self::Pivot,
         Self::Capabilities,

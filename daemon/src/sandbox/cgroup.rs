@@ -1,12 +1,13 @@
 //! Owns the cgroups that count a sandbox's processes and memory: where they may lie, making and removing them.
 //!
-//! Invariant: one group per sandbox and hierarchy under a name that says whose it is, so that a worker that was killed
-//! leaves nothing that the next one does not find ([`sweep`]). Version 2 where a subtree is delegated to us, version 1
+//! Invariant: one group per launch and hierarchy under a name that says whose it is, so that a worker that was killed
+//! leaves nothing that the next one does not find ([`sweep`]), and a launch never meets the group of one that failed. Version 2 where a subtree is delegated to us, version 1
 //! where root may make groups. Without either nothing is made and `policy` says what that loses.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use dunlin_sandbox_profiles::Limits;
@@ -30,8 +31,11 @@ pub enum CgroupPlace {
     },
 }
 
-/// Our groups' names begin with this, followed by the keeper's pid and the sandbox.
+/// Our groups' names begin with this, followed by the keeper's pid, the sandbox, the worker's pid and the launch.
 const PREFIX: &str = "dunlin-";
+
+/// Launches of this worker: the group of one that failed stays until the kernel has buried its processes.
+static LAUNCHES: AtomicU64 = AtomicU64::new(0);
 
 impl CgroupPlace {
     /// Looks for a place. Reads only; whether it is writable is asked of the kernel by access(2).
@@ -60,7 +64,8 @@ impl CgroupPlace {
 
     /// Makes the groups of one sandbox with its limits. What was made before an error is removed again.
     pub fn make(&self, keeper: u32, sandbox: &str, limits: &Limits) -> io::Result<Vec<PathBuf>> {
-        let name = format!("{PREFIX}{keeper}-{sandbox}");
+        let launch = LAUNCHES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{keeper}-{sandbox}-{}-{launch}", std::process::id());
         let processes = limits.processes.value.map(|processes| processes.saturating_add(RESERVE).to_string());
         let memory = limits.memory.value.map(|memory| memory.0.to_string());
         let mut made = Vec::new();
@@ -105,9 +110,8 @@ impl CgroupPlace {
     }
 }
 
-/// Makes one group. An empty one of that name is a killed worker's left.
+/// Makes one group.
 fn add(made: &mut Vec<PathBuf>, directory: PathBuf, values: &[(&str, Option<String>)]) -> io::Result<()> {
-    let _ = fs::remove_dir(&directory);
     fs::create_dir(&directory)?;
     made.push(directory.clone());
     for (file, value) in values {

@@ -94,7 +94,7 @@ impl Layers {
                 *namespaces = Namespaces::default();
                 "no namespace can be made"
             }
-            Layer::Mounts if self.overlay => {
+            Layer::Overlay if self.overlay => {
                 self.overlay = false;
                 return Some(Loss::Convenience("caches are read-only"));
             }

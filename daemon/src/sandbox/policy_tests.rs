@@ -134,7 +134,7 @@ fn landlock_alone_below_abi_3_is_a_weakening() {
 #[test]
 fn caches_that_cannot_be_overlaid_are_a_note_and_no_weakening() {
     let policy = resolve(&want("workspace-write"), &machine()).unwrap();
-    let policy = policy.without(Layer::Mounts, "overlay: EINVAL", &machine()).unwrap();
+    let policy = policy.without(Layer::Overlay, "overlay: EINVAL", &machine()).unwrap();
     assert!(!policy.layers.overlay && policy.layers.namespaces.mount);
     assert_eq!((policy.weakenings.len(), policy.notes.len()), (0, 1));
 }

@@ -32,11 +32,15 @@ pub fn name(layer: Layer) -> &'static str {
         Layer::Undumpable => "the undumpable init",
         Layer::Landlock => "Landlock",
         Layer::Seccomp => "seccomp",
+        Layer::Overlay => "the overlays",
     }
 }
 
-/// What was attempted and what the kernel said.
+/// What was attempted and what the kernel said, if it said anything.
 pub fn cause(errno: i32, attempted: &str) -> String {
+    if errno == 0 {
+        return attempted.to_owned();
+    }
     let errno = Errno::from_raw(errno);
     format!("{attempted}: {} ({errno:?})", errno.desc())
 }
@@ -54,6 +58,7 @@ pub fn mend(layer: Layer, machine: &Machine) -> String {
         | Layer::CgroupNamespace
         | Layer::Loopback
         | Layer::Mounts
+        | Layer::Overlay
         | Layer::Pivot => namespaces(machine),
         Layer::Proc => proc(machine),
         Layer::Landlock => landlock(machine),

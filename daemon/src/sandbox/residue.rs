@@ -48,9 +48,7 @@ impl Residue {
 
     /// Removes it all. What is in use or was written to since stays.
     pub fn remove(&self) {
-        for directory in &self.cgroups {
-            let _ = fs::remove_dir(directory);
-        }
+        remove_cgroups(&self.cgroups);
         let mut held = held();
         for path in &self.placeholders {
             let users = held.remove(path).unwrap_or(1);
@@ -65,6 +63,15 @@ impl Residue {
             let _ = fs::remove_dir_all(directory);
         }
     }
+}
+
+/// Groups that still held a process, usually one that the kernel was about to bury: each is tried again with the next.
+static LATE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn remove_cgroups(directories: &[PathBuf]) {
+    let mut late = LATE.lock().unwrap_or_else(PoisonError::into_inner);
+    late.extend_from_slice(directories);
+    late.retain(|directory| fs::remove_dir(directory).is_err() && directory.exists());
 }
 
 /// How many live sandboxes need a placeholder. Removing a name takes the mounts on it away in every namespace, so

@@ -19,9 +19,12 @@ pub fn create(name: &CStr) -> io::Result<OwnedFd> {
 
 /// A memfd that holds `bytes`.
 pub fn with_bytes(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
-    let mut file = File::from(create(name)?);
-    file.write_all(bytes)?;
-    Ok(file.into())
+    let made = create(name).and_then(|fd| {
+        let mut file = File::from(fd);
+        file.write_all(bytes)?;
+        Ok(file.into())
+    });
+    made.map_err(|error| io::Error::new(error.kind(), format!("making a memory file: {error}")))
 }
 
 /// The whole content of a file from its start, whatever its offset; more than `max_bytes` is refused.
