@@ -20,7 +20,7 @@ struct Keeper {
 }
 
 impl LaunchPort for Keeper {
-    async fn launch(&self, plan: &LaunchPlan) -> Result<u64, LaunchFailure> {
+    async fn launch(&self, plan: &LaunchPlan, _memory_max_bytes: u64) -> Result<u64, LaunchFailure> {
         let asked = |layer: &&Layer| match layer {
             Layer::UserNamespace => plan.namespaces.user,
             _ => true,

@@ -28,6 +28,11 @@ impl<T> Limit<T> {
         Self { value: Some(value), hard: false }
     }
 
+    /// Whether it must hold.
+    pub fn is_hard(&self) -> bool {
+        self.hard && self.value.is_some()
+    }
+
     pub fn unlimited() -> Self {
         Self { value: None, hard: false }
     }

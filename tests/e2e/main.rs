@@ -6,6 +6,7 @@ mod attach;
 mod bad_input;
 mod demo;
 mod exec;
+mod limits;
 mod repl;
 mod review_keeper;
 mod run;

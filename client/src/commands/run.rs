@@ -172,6 +172,9 @@ impl Running {
         if self.killed_in_time {
             output::note(format!("{} was ended: the time of --kill-after was up", view::called(session)));
         }
+        if !session.ended_by_limit.is_empty() {
+            output::note(format!("{} was ended for {}", view::called(session), session.ended_by_limit));
+        }
         if self.signalled && session.survivors > 0 {
             terminate(&self.link, &session.id, GRACE).await?;
         }

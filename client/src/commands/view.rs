@@ -20,6 +20,9 @@ pub fn exit_code(session: &Session) -> u8 {
 /// How a session ended, for people.
 pub fn ending(session: &Session) -> String {
     match &session.exit {
+        Some(exit) if exit.signal.is_some() && !session.ended_by_limit.is_empty() => {
+            format!("killed by {}, for {}", exit.signal_name, session.ended_by_limit)
+        }
         Some(exit) if exit.signal.is_some() => format!("killed by {}", exit.signal_name),
         Some(_) => format!("exit code {}", exit_code(session)),
         None => state(session).to_string(),
@@ -72,6 +75,7 @@ pub fn session_json(session: &Session) -> Value {
         "profile": session.profile,
         "exit_code": exit_code,
         "signal": signal,
+        "ended_by_limit": Some(&session.ended_by_limit).filter(|limit| !limit.is_empty()),
         "output_bytes": session.output_bytes,
         "output_first": session.output_first,
         "input_bytes": session.input_bytes,

@@ -29,6 +29,9 @@ pub struct ExecResult {
     pub reason: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub signal: String,
+    /// The limit that ended it, with its value.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ended_by_limit: String,
     /// What `wait_for` matched.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub matched: String,
@@ -69,6 +72,8 @@ pub struct SessionView {
     /// starting | running | waiting | exited | lost
     pub state: &'static str,
     pub exit_code: Option<i32>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ended_by_limit: String,
     pub command: Vec<String>,
     pub cwd: String,
     pub output_bytes: u64,
@@ -185,6 +190,7 @@ impl From<v1::ExecResponse> for ExecResult {
             name: session.name,
             reason: reason_name(reason),
             signal: session.exit.map(|exit| exit.signal_name).unwrap_or_default(),
+            ended_by_limit: session.ended_by_limit,
             matched: wire.matched,
             not_submitted: wire.not_submitted,
             output_range: wire.output_range.map(range).unwrap_or_default(),
@@ -206,6 +212,7 @@ impl From<v1::Session> for SessionView {
         SessionView {
             state: state_name(wire.state()),
             exit_code: wire.exit.as_ref().and_then(exit_code),
+            ended_by_limit: wire.ended_by_limit,
             session_id: wire.id,
             name: wire.name,
             command: wire.command,

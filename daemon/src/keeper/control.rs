@@ -15,12 +15,14 @@ pub const TOKEN: usize = 5;
 pub const SEEN: u32 = 100;
 /// Output below `args[0]` and index entries below `args[1]` are on disk. `id`: session.
 pub const ARCHIVED: u32 = 101;
-/// Launch a sandbox. Tail: none. fds: plan, record. Reply: `args[0]` sandbox, or [`LAUNCH_REFUSED`].
+/// Launch a sandbox. `args[0]`: bytes of memory that the keeper is to see to (0: none). fds: plan, record. Reply: `args[0]`
+/// sandbox, or [`Refusal::LaunchRefused`].
 pub const LAUNCH_SANDBOX: u32 = 110;
 /// End a sandbox. `id`: sandbox. Reply at once; [`SANDBOX_ENDED`] follows.
 pub const END_SANDBOX: u32 = 111;
-/// Start a session. `id`: sandbox, `code`: [`FLAG_TTY`] | [`FLAG_STDIN`], `args[0..2]`: key, `args[2]`: rows,
-/// `args[3]`: columns. fds: spec, record. Reply: `args[0]` session, or [`START_REFUSED`].
+/// Start a session. `id`: sandbox, `code`: [`FLAG_TTY`] | [`FLAG_STDIN`], `args[0..2]`: key, `args[2]`: wall clock,
+/// `args[3]`: idle, `args[4]`: bytes of output a second; 0 is no limit. fds: spec, record. Reply: `args[0]` session,
+/// or [`Refusal::StartRefused`].
 pub const START_SESSION: u32 = 112;
 /// Type. `id`: session, `code`: [`FLAG_EOF`], `args[0..2]`: client (hash), `args[2]`: seq (0: unnumbered),
 /// `args[3]`: expected input offset ([`ANY_OFFSET`]: none). Tail: the bytes, or fd: a memfd of them. Reply: `args[0]` input offset.
@@ -70,6 +72,8 @@ pub const EMPTY: u32 = 214;
 pub const LOST: u32 = 215;
 /// The sandbox is gone. `id`: sandbox.
 pub const SANDBOX_ENDED: u32 = 216;
+/// A session is being ended because of a limit. `id`: session, `code`: a [`LimitReached`]. Before its [`EXITED`], if it ran.
+pub const LIMITED: u32 = 217;
 /// The answer to a request. `id`: its token, `code`: 0 or one of the codes below.
 pub const REPLY: u32 = 220;
 
@@ -165,6 +169,27 @@ pub struct SessionFacts {
     pub archived_index: u64,
     /// Survivors, at most 65535.
     pub survivors: u16,
+    /// The limit that ended it.
+    pub limit: Option<LimitReached>,
+}
+
+/// Limits that end a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum LimitReached {
+    /// It ran too long.
+    WallClock = 1,
+    /// It neither printed nor was typed to for too long.
+    Idle = 2,
+    /// Its sandbox used too much memory, it most of it.
+    Memory = 3,
+}
+
+impl LimitReached {
+    /// The limit that a frame names.
+    pub fn from_wire(code: i32) -> Option<Self> {
+        [Self::WallClock, Self::Idle, Self::Memory].into_iter().find(|limit| *limit as i32 == code)
+    }
 }
 
 /// Whether and how a command ended.
@@ -192,7 +217,8 @@ impl SessionFacts {
             | u64::from(self.drained) << 2
             | u64::from(self.empty) << 3
             | ended << 4
-            | u64::from(self.survivors) << 8;
+            | u64::from(self.survivors) << 8
+            | self.limit.map_or(0, |limit| limit as u64) << 24;
         let status = if let Ended::Status(raw) = self.ended { raw } else { 0 };
         Frame { kind: SESSION, code: status, id, args: [0; 6] }
             .arg(0, self.sandbox)
@@ -222,6 +248,7 @@ impl SessionFacts {
             archived,
             archived_index,
             survivors: (flags >> 8) as u16,
+            limit: LimitReached::from_wire((flags >> 24) as u8 as i32),
         }
     }
 }
@@ -273,7 +300,8 @@ mod tests {
 
     #[test]
     fn session_facts_survive_the_wire() {
-        for ended in [Ended::No, Ended::Status(0x8b), Ended::Lost] {
+        let limits = [None, Some(LimitReached::Idle), Some(LimitReached::Memory)];
+        for (ended, limit) in [Ended::No, Ended::Status(0x8b), Ended::Lost].into_iter().zip(limits) {
             let facts = SessionFacts {
                 sandbox: 3,
                 tty: true,
@@ -286,6 +314,7 @@ mod tests {
                 archived: 1 << 40,
                 archived_index: 9,
                 survivors: 7,
+                limit,
             };
             assert_eq!(SessionFacts::of(&facts.frame(5)), facts);
         }

@@ -8,7 +8,9 @@
 pub mod boot;
 pub mod control;
 mod input;
+mod limits;
 pub mod log_ring;
+mod memory;
 mod orphans;
 mod pump;
 mod requests;
@@ -36,6 +38,7 @@ use nix::sys::{
 };
 
 use self::{
+    limits::Deadlines,
     spawn::Zygote,
     table::{Payload, Results, Sandbox, Session},
     worker::Worker,
@@ -115,6 +118,8 @@ pub struct Keeper {
     dirty: HashSet<u64>,
     /// Sessions that stand still or are to be looked at again.
     timed: HashSet<u64>,
+    /// Sessions whose limits are to be looked at.
+    deadlines: Deadlines,
     next_id: u64,
     started_unix_ms: u64,
     stopping: bool,
@@ -153,6 +158,7 @@ impl Keeper {
             results: Results::default(),
             dirty: HashSet::new(),
             timed: HashSet::new(),
+            deadlines: Deadlines::default(),
             next_id: 1,
             started_unix_ms: clock::unix_ms(),
             stopping: false,
@@ -281,7 +287,8 @@ impl Keeper {
         let now = Instant::now();
         let sessions = self.timed.iter().filter_map(|id| self.sessions.get(id));
         let deadlines = sessions.filter_map(pump::deadline).chain(self.worker.restart_at());
-        let deadlines = deadlines.chain(self.sandbox_deadline());
+        let deadlines = deadlines.chain(self.sandbox_deadline()).chain(self.deadlines.next());
+        let deadlines = deadlines.chain(self.memory_deadline());
         // Once the sandboxes are gone; until then nothing is decided by it.
         let deadlines = deadlines.chain(self.stop_at.filter(|_| self.sandboxes.is_empty()));
         let nearest = deadlines.map(|at| at.saturating_duration_since(now)).min();
@@ -300,6 +307,8 @@ impl Keeper {
             self.start_worker();
         }
         self.run_sandbox_timers(now);
+        self.run_limits(now);
+        self.look_at_memory(now);
         let due: Vec<u64> = self.timed.iter().copied().collect();
         for id in due {
             self.run_session_timer(id, now);

@@ -38,7 +38,7 @@ const TURN_BYTES: usize = 512 * 1024;
 /// When a session's timer is due, if it has one.
 pub(super) fn deadline(session: &Session) -> Option<Instant> {
     let patience = session.paused.filter(|_| !session.overrun).map(|since| since + PATIENCE);
-    [patience, session.look_again].into_iter().flatten().min()
+    [patience, session.look_again, session.throttled].into_iter().flatten().min()
 }
 
 enum ReadEnd {
@@ -48,6 +48,8 @@ enum ReadEnd {
     Closed,
     /// No room.
     Paused,
+    /// The session's rate is used up until then.
+    Throttled(Instant),
     /// Others' turn; there is more.
     Turn,
 }
@@ -70,7 +72,15 @@ impl Keeper {
             ReadEnd::Empty | ReadEnd::Turn => {}
             ReadEnd::Closed => self.output_closed(id, errors),
             ReadEnd::Paused => self.pause(id),
+            ReadEnd::Throttled(until) => self.throttle(id, until),
         }
+    }
+
+    fn throttle(&mut self, id: u64, until: Instant) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.throttled = Some(until);
+        self.timed.insert(id);
+        self.watch_session(id);
     }
 
     /// Writes queued input; what the command does not take waits for the descriptor.
@@ -160,6 +170,11 @@ impl Keeper {
             self.watch_session(id);
         }
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.throttled.is_some_and(|at| now >= at) {
+            session.throttled = None;
+            self.watch_session(id);
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.look_again.is_some_and(|at| now >= at) {
             session.look_again = None;
             self.watch_session(id);
@@ -230,7 +245,7 @@ impl Keeper {
     /// for, so what stands still is taken out of the set altogether.
     pub(super) fn watch_session(&self, id: u64) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let still = session.paused.is_some() || session.look_again.is_some();
+        let still = session.paused.is_some() || session.look_again.is_some() || session.throttled.is_some();
         let writing = if session.input_waits { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
         let wanted = match &session.ends {
             Some(Ends::Terminal(master)) => {
@@ -280,6 +295,10 @@ fn read_output(session: &mut Session, errors: bool) -> ReadEnd {
         if room == 0 {
             return ReadEnd::Paused;
         }
+        let room = match allowed(session, room) {
+            Ok(room) => room,
+            Err(until) => return ReadEnd::Throttled(until),
+        };
         let (fd, stream) = match &session.ends {
             Some(Ends::Terminal(master)) => (master, Stream::Tty),
             Some(Ends::Pipes { stderr: Some(fd), .. }) if errors => (fd, Stream::Stderr),
@@ -291,6 +310,10 @@ fn read_output(session: &mut Session, errors: bool) -> ReadEnd {
             Ok(bytes) => {
                 session.log.append(&buffer[..bytes], stream, unix_ms());
                 session.dirty = true;
+                session.limits.stir(Instant::now());
+                if let Some(rate) = &mut session.limits.rate {
+                    rate.take(bytes as u64);
+                }
                 turn += bytes;
             }
             Err(Errno::EINTR) => {}
@@ -300,6 +323,15 @@ fn read_output(session: &mut Session, errors: bool) -> ReadEnd {
         }
     }
     ReadEnd::Turn
+}
+
+/// How much of `room` the session's rate lets in now, or when it lets something in again.
+fn allowed(session: &mut Session, room: usize) -> Result<usize, Instant> {
+    let Some(rate) = &mut session.limits.rate else { return Ok(room) };
+    match rate.available(Instant::now()) {
+        0 => Err(rate.ready_at()),
+        bytes => Ok(room.min(usize::try_from(bytes).unwrap_or(room))),
+    }
 }
 
 /// Makes a descriptor's reads and writes return instead of waiting.

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    time::Instant,
 };
 
 use nix::{
@@ -17,6 +18,7 @@ use super::{
     Keeper,
     control::{self, ANY_OFFSET, Frame, Refusal, TerminalState},
     input::{Input, QUEUE_MAX_BYTES, Refused, Write},
+    limits::SessionLimits,
     log_ring::LogRing,
     pump::set_nonblocking,
     table::{Ends, Outcome, Payload, Session},
@@ -147,6 +149,9 @@ impl Keeper {
             paused: None,
             overrun: false,
             look_again: None,
+            limits: SessionLimits::new(frame.args[2], frame.args[3], frame.args[4], Instant::now()),
+            throttled: None,
+            reaper: 0,
             waiting: Vec::new(),
             key: 0,
         })
@@ -186,6 +191,7 @@ impl Keeper {
                 {
                     let _ = pty::signal(master.as_fd(), Signal::SIGINT as i32);
                 }
+                session.limits.stir(Instant::now());
                 self.feed(frame.id);
                 let refusal = if ack.repeated { Refusal::Repeated } else { Refusal::None };
                 self.reply(token, refusal, &[ack.offset]);
@@ -225,7 +231,7 @@ impl Keeper {
         self.reply(token, Refusal::None, &[]);
     }
 
-    fn tell_init(&self, sandbox: u64, order: &Frame) -> bool {
+    pub(super) fn tell_init(&self, sandbox: u64, order: &Frame) -> bool {
         self.sandboxes.get(&sandbox).is_some_and(|sandbox| {
             fdpass::send(sandbox.control.as_fd(), &[&order.encode()], &[], false).is_ok()
         })

@@ -21,6 +21,7 @@ use nix::{
 use super::{
     Keeper, Source,
     control::{self, Ended, Frame, Refusal},
+    memory::MemoryWatch,
     pump::set_nonblocking,
     spawn::Zygote,
     table::{Ends, Outcome, Sandbox},
@@ -58,7 +59,7 @@ impl Keeper {
             return self.reply(token, Refusal::Os, &[0, error.raw_os_error().unwrap_or_default() as u64]);
         }
         let id = self.new_id();
-        match self.send_launch(id, plan, record, token) {
+        match self.send_launch(id, [plan, record], token, frame.args[0]) {
             Ok(sandbox) => drop(self.sandboxes.insert(id, sandbox)),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or_default() as u64;
@@ -67,7 +68,13 @@ impl Keeper {
         }
     }
 
-    fn send_launch(&mut self, id: u64, plan: OwnedFd, record: OwnedFd, token: u64) -> io::Result<Sandbox> {
+    fn send_launch(
+        &mut self,
+        id: u64,
+        [plan, record]: [OwnedFd; 2],
+        token: u64,
+        memory_max_bytes: u64,
+    ) -> io::Result<Sandbox> {
         let (control, inits) = fdpass::pair()?;
         let (report, launchers) = fdpass::pair()?;
         self.watch(control.as_fd(), Source::Init(id), EpollFlags::EPOLLIN)?;
@@ -82,6 +89,7 @@ impl Keeper {
             record,
             listeners: Vec::new(),
             waiting: Some(token),
+            memory: MemoryWatch::new(memory_max_bytes, Instant::now()),
             ending: None,
         })
     }
@@ -301,7 +309,10 @@ impl Keeper {
                 let text = b"init spoke of an end before the start".to_vec();
                 self.start_failed(&Frame::new(launch::START_FAILED, frame.id).code(nix::libc::EPROTO), text);
             }
-            launch::STARTED if !session.started => self.session_started(frame.id, fds.pop()),
+            launch::STARTED if !session.started => {
+                session.reaper = i32::try_from(frame.args[1]).unwrap_or_default();
+                self.session_started(frame.id, fds.pop());
+            }
             launch::START_FAILED if !session.started => self.start_failed(frame, tail),
             launch::EXITED if session.ended == Ended::No => {
                 session.ended = Ended::Status(frame.code);
@@ -342,6 +353,7 @@ impl Keeper {
         let (waiting, key) = (std::mem::take(&mut session.waiting), session.key);
         self.results.put(key, Outcome::Session(id));
         self.watch_session(id);
+        self.watch_limits(id);
         self.tell_session(id);
         for (at, token) in waiting.into_iter().enumerate() {
             self.reply(token, if at == 0 { Refusal::None } else { Refusal::Repeated }, &[id]);

@@ -12,7 +12,9 @@ use nix::unistd::Pid;
 use super::{
     control::{Ended, SessionFacts},
     input::Input,
+    limits::SessionLimits,
     log_ring::LogRing,
+    memory::MemoryWatch,
 };
 
 /// Results of repeatable requests that are remembered; the oldest are forgotten first.
@@ -73,6 +75,12 @@ pub struct Session {
     pub overrun: bool,
     /// The terminal hung up while processes live: look again then.
     pub look_again: Option<Instant>,
+    /// What it may use.
+    pub limits: SessionLimits,
+    /// Reading stands still until then: its rate is used up.
+    pub throttled: Option<Instant>,
+    /// The pid of its reaper as init sees it; 0 until it runs.
+    pub reaper: i32,
     /// Who waits for the start: tokens of the worker that lives.
     pub waiting: Vec<u64>,
     /// The key of the start.
@@ -95,6 +103,7 @@ impl Session {
             archived,
             archived_index,
             survivors: self.survivors,
+            limit: self.limits.reached,
         }
     }
 }
@@ -115,6 +124,8 @@ pub struct Sandbox {
     pub listeners: Vec<OwnedFd>,
     /// Who waits for the launch; 0: a worker that is gone.
     pub waiting: Option<u64>,
+    /// The look at its memory, if the keeper is to see to that.
+    pub memory: Option<MemoryWatch>,
     /// It was told to end, and is killed at this time.
     pub ending: Option<Instant>,
 }

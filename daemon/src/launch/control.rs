@@ -104,7 +104,7 @@ pub const CANCEL: u32 = 25;
 // init → keeper, on the control socket
 
 /// The command runs (its exec succeeded). `id`: the session, `code`: the command's pid inside the sandbox (0: the
-/// session was killed before it was known). fds: the PTY master, if it has a terminal.
+/// session was killed before it was known), `args[1]`: its reaper's pid inside. fds: the PTY master, if it has a terminal.
 pub const STARTED: u32 = 30;
 /// The command could not be started; no frame about the session follows. `code`: errno, `args[0]`: a [`StartStep`], tail: what was attempted (UTF-8).
 pub const START_FAILED: u32 = 31;

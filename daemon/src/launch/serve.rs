@@ -185,12 +185,13 @@ impl Server {
                     return;
                 }
             };
-            let frame = Frame { id, ..received.frame };
+            let mut frame = Frame { id, ..received.frame };
             let mut master = None;
             match frame.kind {
                 STARTED => {
                     session.command = Some(Pid::from_raw(frame.code));
                     master = session.master.take();
+                    frame.args[1] = session.reaper.as_raw() as u64;
                 }
                 EXITED => session.exited = true,
                 SURVIVORS => {}
@@ -264,7 +265,7 @@ impl Server {
             let id = lost.id;
             if lost.session.command.is_none() {
                 let fds: Vec<_> = lost.session.master.iter().map(AsFd::as_fd).collect();
-                self.tell(Frame::new(STARTED, id), &fds);
+                self.tell(Frame::new(STARTED, id).arg(1, lost.session.reaper.as_raw() as u64), &fds);
                 lost.session.command = Some(Pid::from_raw(0));
             }
             if !lost.session.exited {

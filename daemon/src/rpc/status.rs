@@ -51,7 +51,9 @@ impl From<SessionError> for Status {
 fn sandbox(error: &SandboxError) -> (Code, &'static str) {
     match error {
         SandboxError::Workspace { .. } => (Code::InvalidArgument, "WORKSPACE"),
-        SandboxError::Unenforceable { .. } => (Code::FailedPrecondition, "UNENFORCEABLE"),
+        SandboxError::Unenforceable { .. } | SandboxError::Unkept { .. } => {
+            (Code::FailedPrecondition, "UNENFORCEABLE")
+        }
         SandboxError::Launch { .. } => (Code::FailedPrecondition, "LAUNCH"),
         SandboxError::View { .. } => (Code::FailedPrecondition, "VIEW"),
         SandboxError::Keeper(_) => (Code::Unavailable, "KEEPER"),

@@ -8,8 +8,8 @@ use std::future::Future;
 use dunlin_sandbox_profiles::Isolation;
 
 use super::{
-    Machine, Policy, SandboxError, SandboxKey, Want, grants::Grants, places::Places, plan, policy, remedy,
-    residue, residue::Residue, root::Binds, view::FsView,
+    Machine, Policy, SandboxError, SandboxKey, Want, grants::Grants, limits, places::Places, plan, policy,
+    remedy, residue, residue::Residue, root::Binds, view::FsView,
 };
 use crate::launch::plan::{LaunchPlan, Layer};
 
@@ -32,7 +32,12 @@ pub enum LaunchFailure {
 /// The one who launches: the keeper, behind the worker's link.
 pub trait LaunchPort {
     /// Launches a sandbox and waits until it serves. The number names it from then on.
-    fn launch(&self, plan: &LaunchPlan) -> impl Future<Output = Result<u64, LaunchFailure>> + Send;
+    /// `memory_max_bytes`: what the keeper is to see to itself; 0 is nothing.
+    fn launch(
+        &self,
+        plan: &LaunchPlan,
+        memory_max_bytes: u64,
+    ) -> impl Future<Output = Result<u64, LaunchFailure>> + Send;
     /// Ends a sandbox and waits until its init is gone.
     fn end(&self, sandbox: u64) -> impl Future<Output = ()> + Send;
 }
@@ -71,7 +76,7 @@ pub async fn establish<P: LaunchPort>(
     loop {
         let mut prepared = prepare(&policy, machine)?;
         let launched = match count(&policy, machine, &mut prepared) {
-            Ok(()) => port.launch(&prepared.plan).await,
+            Ok(()) => port.launch(&prepared.plan, policy.watched_memory_bytes(machine)).await,
             Err(failure) => Err(failure),
         };
         match launched {
@@ -111,7 +116,8 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
     let stand_in = residue::stand_in(machine, &policy.key);
     let places = Places::of(policy, machine.uid, &stand_in);
     if policy.isolation == Isolation::None {
-        let plan = LaunchPlan::default();
+        let rlimits = limits::of_unconfined(&policy.profile.limits);
+        let plan = LaunchPlan { rlimits, ..LaunchPlan::default() };
         return Ok(Prepared { plan, places, residue: Residue::default(), notes: Vec::new() });
     }
     let grants = Grants::of(policy);

@@ -23,7 +23,7 @@ const PROCESSES_LOST: &str =
 /// What the kernel is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layers {
-    /// False for `unconfined`: no layer at all.
+    /// False for `unconfined`: no layer at all, but a cgroup if the profile limits what only that counts.
     pub confined: bool,
     /// The namespaces.
     pub namespaces: Namespaces,
@@ -59,7 +59,9 @@ impl Layers {
     /// Everything that the profile needs.
     pub fn wanted(profile: &Profile, isolation: Isolation, machine: &Machine) -> Self {
         if isolation == Isolation::None {
-            return Self::default();
+            let limits = &profile.limits;
+            let wanted = limits.processes.value.is_some() || limits.memory.value.is_some();
+            return Self { cgroup: wanted && machine.cgroup != CgroupPlace::None, ..Self::default() };
         }
         let network_closed = profile.net.mode != NetMode::Host;
         let namespaces = Namespaces {

@@ -54,27 +54,34 @@ pub fn of_init(limits: &Limits, ceilings: &Ceilings) -> Vec<Rlimit> {
     all
 }
 
-/// Limits of a command, set just before its exec.
-pub fn of_command(limits: &Limits) -> Vec<Rlimit> {
-    let processes = limits.processes.value.map(|processes| both(libc::RLIMIT_NPROC, processes));
+/// Limits of a session without a sandbox: what the profile asks for, and nothing of our own.
+pub fn of_unconfined(limits: &Limits) -> Vec<Rlimit> {
+    asked(limits).collect()
+}
+
+/// Limits of a command, set just before its exec. Not `alone`, the kernel would count processes of others with its own.
+pub fn of_command(limits: &Limits, alone: bool) -> Vec<Rlimit> {
+    let processes = limits.processes.value.filter(|_| alone);
+    let processes = processes.map(|processes| both(libc::RLIMIT_NPROC, processes));
     processes.into_iter().collect()
 }
 
 fn common(limits: &Limits) -> Vec<Rlimit> {
     // A core dump is a copy of memory in the workspace, or handed to a program of the host's.
     let mut all = vec![both(libc::RLIMIT_CORE, 0)];
-    if let Some(files) = limits.open_files.value {
-        all.push(both(libc::RLIMIT_NOFILE, files));
-    }
-    if let Some(size) = limits.file_size.value {
-        all.push(both(libc::RLIMIT_FSIZE, size.0));
-    }
+    all.extend(asked(limits));
     // Locked memory and queued signals count by user, so one sandbox could take them from all.
     all.push(both(libc::RLIMIT_MEMLOCK, 8 << 20));
     all.push(both(libc::RLIMIT_MSGQUEUE, 0));
     all.push(both(libc::RLIMIT_RTPRIO, 0));
     all.push(both(libc::RLIMIT_NICE, 0));
     all
+}
+
+fn asked(limits: &Limits) -> impl Iterator<Item = Rlimit> {
+    let files = limits.open_files.value.map(|files| both(libc::RLIMIT_NOFILE, files));
+    let size = limits.file_size.value.map(|size| both(libc::RLIMIT_FSIZE, size.0));
+    files.into_iter().chain(size)
 }
 
 fn both(resource: libc::__rlimit_resource_t, value: u64) -> Rlimit {
@@ -107,7 +114,9 @@ mod tests {
     fn init_has_a_reserve_over_its_commands() {
         let limits = limits(Some(100));
         assert_eq!(value(&of_init(&limits, &Ceilings::new()), libc::RLIMIT_NPROC), Some(100 + RESERVE));
-        assert_eq!(value(&of_command(&limits), libc::RLIMIT_NPROC), Some(100));
+        assert_eq!(value(&of_command(&limits, true), libc::RLIMIT_NPROC), Some(100));
+        assert_eq!(of_command(&limits, false), []);
+        assert_eq!(of_unconfined(&limits).len(), 2, "open files and the size of files");
         assert_eq!(value(&of_init(&limits, &Ceilings::new()), libc::RLIMIT_FSIZE), Some(1 << 30));
     }
 
@@ -117,7 +126,7 @@ mod tests {
         let limits = within(&limits(Some(4096)), &ceilings);
         assert_eq!(value(&of_init(&limits, &ceilings), libc::RLIMIT_NOFILE), Some(512));
         assert_eq!(value(&of_init(&limits, &ceilings), libc::RLIMIT_NPROC), Some(100));
-        assert_eq!(value(&of_command(&limits), libc::RLIMIT_NPROC), Some(100 - RESERVE));
+        assert_eq!(value(&of_command(&limits, true), libc::RLIMIT_NPROC), Some(100 - RESERVE));
         assert!(super::ceilings().contains_key(&libc::RLIMIT_NOFILE));
     }
 

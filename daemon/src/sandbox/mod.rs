@@ -6,8 +6,9 @@
 
 mod base;
 pub mod cgroup;
+pub mod enforcement;
 pub mod environment;
-pub mod establish;
+mod establish;
 pub mod git;
 mod git_syntax;
 pub mod grants;
@@ -56,6 +57,16 @@ pub enum SandboxError {
         /// What would be lost.
         what: String,
         /// What is known about the cause.
+        why: String,
+        /// The command or setting that mends it.
+        remedy: String,
+    },
+    /// A limit that must hold and that nothing here keeps, whatever the isolation.
+    #[error("{what} cannot be kept here: {why}; {remedy}, or make the limit soft in the profile")]
+    Unkept {
+        /// The limit.
+        what: String,
+        /// What this machine lacks.
         why: String,
         /// The command or setting that mends it.
         remedy: String,

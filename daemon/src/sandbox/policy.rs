@@ -137,8 +137,8 @@ pub fn resolve(want: &Want, machine: &Machine) -> Result<Policy, SandboxError> {
         weakenings: Vec::new(),
         notes: Vec::new(),
     };
+    policy.profile.limits = limits::within(&want.profile.limits, &machine.ceilings);
     if isolation != Isolation::None {
-        policy.profile.limits = limits::within(&want.profile.limits, &machine.ceilings);
         check_workspace(want, machine)?;
         if let Some(hint) = too_wide(&want.workspace, &want.caller.home) {
             policy.workspace_access = Access::Read;
@@ -149,8 +149,8 @@ pub fn resolve(want: &Want, machine: &Machine) -> Result<Policy, SandboxError> {
                 "no network: the hosts of the profile need the proxy, which this version does not have";
             policy.notes.push(note.to_owned());
         }
-        policy.meet_limits(machine)?;
     }
+    policy.meet_limits(machine)?;
     Ok(policy)
 }
 
@@ -176,10 +176,11 @@ impl Policy {
                 self.weaken(layer, what, &why, remedy::mend(layer, machine))?;
             }
         }
+        self.meet_limits(machine)?;
         Ok(self)
     }
 
-    /// Records a loss, or refuses where isolation is strict.
+    /// Records a loss, or refuses where isolation is strict. Without a sandbox there is only comfort to lose.
     pub fn weaken(
         &mut self,
         layer: Layer,
@@ -188,27 +189,11 @@ impl Policy {
         remedy: String,
     ) -> Result<(), SandboxError> {
         let (what, why) = (what.to_owned(), why.to_owned());
-        if self.isolation != Isolation::BestEffort {
+        if self.isolation == Isolation::Strict {
             let name = remedy::name(layer).to_owned();
             return Err(SandboxError::Unenforceable { layer, what: name, why, remedy });
         }
         self.weakenings.push(Weakening { layer, what, why, remedy });
-        Ok(())
-    }
-
-    /// Limits that the profile calls hard need something that enforces them.
-    fn meet_limits(&mut self, machine: &Machine) -> Result<(), SandboxError> {
-        let limits = &self.profile.limits;
-        let remedy = remedy::mend(Layer::Cgroup, machine);
-        if limits.memory.hard && limits.memory.value.is_some() && !machine.cgroup.limits_memory() {
-            let why = "no memory cgroup can be made".to_owned();
-            let what = "the hard limit on memory".to_owned();
-            return Err(SandboxError::Unenforceable { layer: Layer::Cgroup, what, why, remedy });
-        }
-        if limits.processes.value.is_some() && machine.uid == 0 && !machine.cgroup.limits_processes() {
-            let what = "the number of processes is not limited";
-            self.weaken(Layer::Cgroup, what, "for root only a pids cgroup limits it", remedy)?;
-        }
         Ok(())
     }
 }

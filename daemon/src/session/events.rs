@@ -9,12 +9,14 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Live, Record, Session, archiver, record::RecordedEnd, registry::Registry, sandboxes::Sandboxes};
+use super::{
+    Live, Record, Session, archiver, limits, record::RecordedEnd, registry::Registry, sandboxes::Sandboxes,
+};
 use crate::{
     keeper::{
         control::{
-            DRAINED, EMPTY, EXITED, Ended, Frame, LOST, OUTPUT, PAYLOAD_STATE, RESTORED, SANDBOX,
-            SANDBOX_ENDED, SEEN, SESSION, SURVIVORS, SessionFacts,
+            DRAINED, EMPTY, EXITED, Ended, Frame, LIMITED, LOST, LimitReached, OUTPUT, PAYLOAD_STATE,
+            RESTORED, SANDBOX, SANDBOX_ENDED, SEEN, SESSION, SURVIVORS, SessionFacts,
         },
         log_ring::LogView,
     },
@@ -87,6 +89,7 @@ impl Listener {
             Ended::Status(raw) => Some(RecordedEnd { status: Some(raw), at_unix_ms: facts.ended_unix_ms }),
             Ended::Lost => Some(RecordedEnd { status: None, at_unix_ms: facts.ended_unix_ms }),
         };
+        record.ended_by_limit = limits::reached(&record, facts.limit);
         // What the keeper was not told of: an earlier worker noted it on disk.
         let noted = fs::read(self.registry.directory(&record.id).join(RECORD_NAME));
         record.unattended =
@@ -112,6 +115,7 @@ impl Listener {
                 // A keeper that is gone needs no acknowledgement.
                 let _ = self.link.tell(Frame::new(SEEN, frame.id)).await;
             }
+            LIMITED => self.limited(&session, LimitReached::from_wire(frame.code)),
             SURVIVORS => session.learn(|live| live.survivors = frame.args[0] as u16),
             DRAINED => session.learn(|live| {
                 live.end = live.end.max(frame.args[0]);
@@ -125,6 +129,12 @@ impl Listener {
             LOST => self.ended(&session, Ended::Lost, frame),
             _ => {}
         }
+    }
+
+    /// Before the end itself is told: whoever waits for that reads the reason with it.
+    fn limited(&self, session: &Session, reached: Option<LimitReached>) {
+        let record = session.change_record(|record| record.ended_by_limit = limits::reached(record, reached));
+        store_record(&self.registry, &record);
     }
 
     fn ended(&self, session: &Session, ended: Ended, frame: &Frame) {

@@ -14,6 +14,7 @@ pub mod exec;
 pub mod follow;
 pub mod foreground;
 pub mod input;
+mod limits;
 pub mod patches;
 pub mod record;
 pub mod registry;

@@ -1,5 +1,7 @@
 //! What is written down about a session once: in the keeper's memory, opaque to it, and on disk beside its output.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::denied::Confinement;
@@ -62,6 +64,10 @@ pub struct Record {
     pub profile: String,
     /// What is not enforced for it.
     pub weakenings: Vec<Weakening>,
+    /// The limits that would end it, by name, as a profile writes them.
+    pub limits: BTreeMap<String, String>,
+    /// The limit that ended it or its last processes, with its value; empty if none did.
+    pub ended_by_limit: String,
     /// What its sandbox keeps it from.
     pub confinement: Confinement,
     /// With a terminal.

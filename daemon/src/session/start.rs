@@ -17,6 +17,7 @@ use super::{
     Actor, ActorKind, Record, Session, SessionError,
     denied::Confinement,
     events::{RECORD_MAX_BYTES, store_record},
+    limits as session_limits,
     registry::Registry,
     sandboxes::{SandboxRecord, Sandboxes},
 };
@@ -148,7 +149,8 @@ impl Starter {
         let id = ids::new_id();
         let spec = spec(start, &cwd, &policy, &sandbox, &id);
         let record = record_of(start, &cwd, &sandbox, &policy, id);
-        let reply = self.ask(start, &spec, &record, sandbox.number).await?;
+        let frame = start_frame(start, sandbox.number, &policy);
+        let reply = self.ask(frame, &spec, &record).await?;
         match reply.refusal {
             Refusal::None | Refusal::Repeated => {
                 // The keeper tells of a session before it answers: one that is not here was forgotten since.
@@ -190,13 +192,7 @@ impl Starter {
         Ok(())
     }
 
-    async fn ask(
-        &self,
-        start: &Start,
-        spec: &SpawnSpec,
-        record: &Record,
-        sandbox: u64,
-    ) -> Result<Reply, SessionError> {
+    async fn ask(&self, frame: Frame, spec: &SpawnSpec, record: &Record) -> Result<Reply, SessionError> {
         let spec = postcard::to_stdvec(spec).map_err(|error| SessionError::Internal(error.to_string()))?;
         let spec = memfd::with_bytes(c"dunlin-spec", &spec)?;
         let record = record.to_bytes();
@@ -205,13 +201,16 @@ impl Starter {
             return Err(SessionError::invalid(what, "give a shorter cwd or actor"));
         }
         let record = memfd::with_bytes(c"dunlin-record", &record)?;
-        let flags = if start.tty { FLAG_TTY } else { 0 } | if start.stdin { FLAG_STDIN } else { 0 };
-        let frame = Frame::new(START_SESSION, sandbox)
-            .code(flags)
-            .arg(0, start.key as u64)
-            .arg(1, (start.key >> 64) as u64);
         Ok(self.link.ask(frame, &[], &[spec.as_fd(), record.as_fd()]).await?)
     }
+}
+
+/// The order to the keeper, with the limits that it keeps.
+fn start_frame(start: &Start, sandbox: u64, policy: &Policy) -> Frame {
+    let flags = if start.tty { FLAG_TTY } else { 0 } | if start.stdin { FLAG_STDIN } else { 0 };
+    let frame = Frame::new(START_SESSION, sandbox).code(flags);
+    let frame = frame.arg(0, start.key as u64).arg(1, (start.key >> 64) as u64);
+    session_limits::of_start(frame, &policy.profile.limits)
 }
 
 fn spec(start: &Start, cwd: &Path, policy: &Policy, sandbox: &SandboxRecord, id: &str) -> SpawnSpec {
@@ -225,7 +224,7 @@ fn spec(start: &Start, cwd: &Path, policy: &Policy, sandbox: &SandboxRecord, id:
         umask: start.placement.umask.unwrap_or(0o022),
         rows: start.size.1,
         cols: start.size.0,
-        rlimits: limits::of_command(&policy.profile.limits),
+        rlimits: limits::of_command(&policy.profile.limits, policy.limits_processes_alone()),
     }
 }
 
@@ -241,6 +240,8 @@ fn record_of(start: &Start, cwd: &Path, sandbox: &SandboxRecord, policy: &Policy
         sandbox_id: sandbox.id.clone(),
         profile: sandbox.profile.clone(),
         weakenings: sandbox.weakenings.clone(),
+        limits: session_limits::named(&policy.profile.limits),
+        ended_by_limit: String::new(),
         confinement: Confinement::of(policy, &sandbox.weakenings),
         tty: start.tty,
         actor: start.actor.clone(),

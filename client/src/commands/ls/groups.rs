@@ -159,6 +159,9 @@ fn state(session: &Session) -> String {
         Some(exit) if !exit.signal_name.is_empty() => exit.signal_name.clone(),
         _ => view::state(session).to_string(),
     };
+    if !session.ended_by_limit.is_empty() {
+        text.push_str(&format!(" ({})", session.ended_by_limit));
+    }
     if session.survivors > 0 {
         text.push_str(&format!(" +{}", session.survivors));
     }

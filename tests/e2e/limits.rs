@@ -1,0 +1,228 @@
+//! Limits of a profile, as whoever runs into them sees it.
+
+use std::{fs, time::Duration};
+
+use dunlin_harness::{Running, User, World, until, users};
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+/// A world with one more profile, `limited`.
+fn world(user: User, parent: &str, limits: &str) -> World {
+    let world = World::of(user);
+    let file = world.path("config").join("dunlin/profiles/limited.toml");
+    world.write(&file, &format!("extends = \"{parent}\"\n[limits]\n{limits}\n"));
+    world
+}
+
+/// An ordinary user: root may have a cgroup that keeps the limit instead.
+fn ordinary() -> User {
+    *users().last().expect("somebody")
+}
+
+/// Starts a shell line under `limited`, and comes back at once.
+fn start(world: &World, name: &str, line: &str) {
+    world.dunlin(&["run", "-p", "limited", "--detach", "--name", name, "--", "bash", "-c", line]).expect(0);
+}
+
+/// The processes of the whole machine that have this word among their arguments.
+fn processes(word: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let has = |pid: &String| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
+    };
+    pids.filter(has).collect()
+}
+
+/// Waits for a session's end.
+fn ended(world: &World, name: &str) -> Value {
+    world.dunlin(&["wait", name]);
+    world.session(name)
+}
+
+#[test]
+fn wall_clock_ends_all_of_a_session_and_everybody_is_told_why() {
+    for parent in ["workspace-write", "unconfined"] {
+        let world = world(ordinary(), parent, "wall_clock = \"1s\"");
+        let word = format!("4321.{}", world.pid("keeper"));
+        let line = format!(
+            "trap '' TERM HUP; setsid sleep {word} & sleep {word} & kill -STOP $$; exec sleep {word}"
+        );
+        let run =
+            world.dunlin(&["run", "-p", "limited", "--name", "long", "--", "bash", "-c", &line]).expect(137);
+        assert!(run.err().contains("limits.wall_clock = 1s"), "{}", run.err());
+        until("the processes that had left the session are gone too", || {
+            processes(&word).is_empty().then_some(())
+        });
+        assert_eq!(world.session("long")["ended_by_limit"], "limits.wall_clock = 1s");
+        let call = serde_json::json!({"input": "kill -STOP $$; sleep 1000", "profile": "limited"});
+        let result = world.dunlin(&["-p", "limited", "tool", "unified_exec", &call.to_string()]);
+        if result.status.success() {
+            let result = result.json();
+            assert_eq!(result["ended_by_limit"], "limits.wall_clock = 1s", "{result}");
+        }
+        world.dunlin(&["run", "-p", "limited", "--", "true"]).expect(0);
+    }
+}
+
+#[test]
+fn a_limit_holds_without_a_worker_and_the_next_one_tells_of_it() {
+    let world = world(ordinary(), "workspace-write", "wall_clock = \"2s\"");
+    let word = format!("4322.{}", world.pid("keeper"));
+    start(&world, "long", &format!("sleep {word}"));
+    assert!(!processes(&word).is_empty());
+    let worker = world.pid("worker");
+    kill(worker, Signal::SIGSTOP).expect("the worker runs");
+    until("the command is gone while no worker serves", || processes(&word).is_empty().then_some(()));
+    kill(worker, Signal::SIGKILL).expect("the worker is there");
+    until("another worker", || world.dunlin(&["ls"]).status.success().then_some(()));
+    let session = ended(&world, "long");
+    assert_eq!(session["ended_by_limit"], "limits.wall_clock = 2s");
+    assert!(session["signal"].is_string(), "{session}");
+}
+
+#[test]
+fn idle_ends_what_neither_prints_nor_is_typed_to() {
+    let world = world(ordinary(), "workspace-write", "idle = \"2s\"");
+    start(&world, "quiet", "for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done; echo last; sleep 1000");
+    let session = ended(&world, "quiet");
+    assert_eq!(session["ended_by_limit"], "limits.idle = 2s");
+    assert!(
+        world.dunlin(&["logs", "quiet"]).expect(0).out().trim_end().ends_with("last"),
+        "silent only since then"
+    );
+    let words = [
+        "run",
+        "-p",
+        "limited",
+        "--detach",
+        "-t",
+        "--name",
+        "typed",
+        "--",
+        "sh",
+        "-c",
+        "stty -echo; cat > /dev/null",
+    ];
+    world.dunlin(&words).expect(0);
+    let mut clock = world.command("sh");
+    clock.args(["-c", "for i in 1 2 3 4 5 6; do sleep 0.5; echo tick $i; done"]);
+    let mut clock = Running::start(clock);
+    for number in 1..=6 {
+        clock.read_until(&format!("tick {number}\n"));
+        world.dunlin(&["send", "typed", "--enter", "x"]).expect(0);
+    }
+    assert_eq!(world.session("typed")["exit_code"], Value::Null, "typing put it off for three seconds");
+    assert_eq!(ended(&world, "typed")["ended_by_limit"], "limits.idle = 2s");
+}
+
+#[test]
+fn output_comes_no_faster_than_its_rate_whole_and_slows_nobody_else() {
+    let world = world(ordinary(), "workspace-write", "output_rate = \"64KiB/s\"");
+    for (name, tty) in [("pipe", "--no-tty"), ("terminal", "-t")] {
+        let line = "stty -opost 2> /dev/null; seq 40000; echo done";
+        let began = std::time::Instant::now();
+        world
+            .dunlin(&["run", "-p", "limited", "--detach", tty, "--name", name, "--", "sh", "-c", line])
+            .expect(0);
+        world.dunlin(&["run", "-p", "limited", "--", "echo", "quick"]).expect(0);
+        assert_eq!(world.session(name)["state"], "running", "the other was done before");
+        let end = until("the last word", || {
+            let text = world.dunlin(&["logs", name]).expect(0).out();
+            text.ends_with("done\n").then_some(text)
+        });
+        // Not sooner than the rate allows; how much later is the machine's affair.
+        assert!(
+            began.elapsed() >= Duration::from_secs((end.len() as u64 >> 16) - 1),
+            "{:?}",
+            began.elapsed()
+        );
+        let expected: String = (1..=40_000).map(|number| format!("{number}\n")).collect();
+        assert!(end == expected + "done\n", "{} bytes", end.len());
+    }
+}
+
+#[test]
+fn without_a_cgroup_the_biggest_session_of_a_sandbox_that_uses_too_much_is_ended() {
+    for parent in ["workspace-write", "unconfined"] {
+        let world = world(ordinary(), parent, "memory = \"160MiB\"");
+        start(&world, "small", "echo here; sleep 1000");
+        let private = "x = bytearray(b'x') * (220 << 20); time.sleep(1000)";
+        let shared = "x = mmap.mmap(-1, 220 << 20); x.write(bytes(220 << 20)); time.sleep(1000)";
+        let file =
+            "f = os.memfd_create('x'); [os.write(f, bytes(1 << 20)) for _ in range(220)]; time.sleep(1000)";
+        // Shared by eight it is counted once: this one stays.
+        let common = "x = mmap.mmap(-1, 60 << 20); x.write(bytes(60 << 20))
+[os.fork() for _ in range(3)]; x.read(1); x.seek(0); sum(map(len, iter(lambda: x.read(1 << 20), b''))); print('all', flush=True); time.sleep(1000)";
+        for (name, code, is_ended) in [
+            ("common", common, false),
+            ("private", private, true),
+            ("shared", shared, true),
+            ("file", file, true),
+        ] {
+            world.write(
+                &world.workspace().join(format!("{name}.py")),
+                &format!("import os, time, mmap\n{code}\n"),
+            );
+            start(&world, name, &format!("exec python3 {name}.py"));
+            if is_ended {
+                let session = ended(&world, name);
+                assert_eq!(session["ended_by_limit"], "limits.memory = 160MiB", "{name}");
+            } else {
+                until("all of them have read", || {
+                    let text = world.dunlin(&["logs", name]).expect(0).out();
+                    (text.lines().count() == 8).then_some(())
+                });
+            }
+        }
+        for name in ["small", "common"] {
+            assert_eq!(world.session(name)["exit_code"], Value::Null, "{name} stayed under {parent}");
+        }
+        let notes = world.session("small")["notes"].to_string();
+        assert!(notes.contains("limits.memory is kept by a look"), "{notes}");
+        world.dunlin(&["kill", "common"]).expect(0);
+    }
+}
+
+#[test]
+fn a_hard_limit_that_nothing_keeps_starts_nothing() {
+    let user = ordinary();
+    for (parent, limit, parts) in [
+        (
+            "workspace-write",
+            "memory = { value = \"1GiB\", hard = true }",
+            ["limits.memory", "no memory cgroup", "Delegate=yes"],
+        ),
+        (
+            "unconfined",
+            "processes = { value = 100, hard = true }",
+            ["limits.processes", "no pids cgroup", "Delegate=yes"],
+        ),
+        (
+            "unconfined",
+            "wall_clock = { value = \"1h\", hard = true }",
+            ["limits.wall_clock", "pid namespace", "with a sandbox"],
+        ),
+        (
+            "unconfined",
+            "idle = { value = \"1h\", hard = true }",
+            ["limits.idle", "pid namespace", "with a sandbox"],
+        ),
+    ] {
+        let world = world(user, parent, limit);
+        let refused = world.dunlin(&["run", "-p", "limited", "--", "touch", "started"]).expect(125);
+        assert!(parts.iter().all(|part| refused.err().contains(part)), "{parts:?}: {}", refused.err());
+        assert!(!world.workspace().join("started").exists());
+    }
+}
+
+#[test]
+fn open_files_and_the_size_of_files_are_limited_without_a_sandbox_too() {
+    for parent in ["workspace-write", "unconfined"] {
+        let world = world(ordinary(), parent, "open_files = 77\nfile_size = \"1MiB\"");
+        let line = "ulimit -n; ulimit -f";
+        let limits = world.dunlin(&["run", "-p", "limited", "--", "bash", "-c", line]).expect(0).out();
+        assert_eq!(limits, "77\n1024\n", "{parent}");
+    }
+}
