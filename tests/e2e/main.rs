@@ -13,4 +13,5 @@ mod run;
 mod sandboxed;
 mod sessions;
 mod survival;
+mod work;
 mod worktrees;

@@ -1,34 +1,9 @@
 //! Real work inside the default profile, as everybody that the tests can be.
 
-use dunlin_harness::{User, World, require, users};
+use dunlin_harness::{User, World, require};
 use serde_json::{Value, json};
 
-/// A world of each user, with a repository as its workspace.
-fn worlds() -> impl Iterator<Item = World> {
-    users().into_iter().map(|user| {
-        let world = World::of(user);
-        world.git_workspace();
-        world
-    })
-}
-
-/// A shell line in the default profile.
-fn inside(world: &World, line: &str) -> dunlin_harness::Finished {
-    world.dunlin(&["run", "--", "sh", "-c", line])
-}
-
-/// The model's call.
-fn exec(world: &World, call: &Value) -> Value {
-    let finished = world.dunlin(&["tool", "unified_exec", &call.to_string()]);
-    let result = finished.json();
-    assert!(result.get("error").is_none(), "{call}: {result}");
-    result
-}
-
-fn found(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|entry| entry.join(program).is_file())
-}
+use crate::work::{exec, found, inside, worlds};
 
 #[test]
 fn git_works_and_what_the_host_runs_later_is_out_of_reach() {

@@ -5,6 +5,7 @@
 pub mod model_server;
 pub mod run;
 pub mod terminal;
+pub mod toolchain;
 pub mod until;
 pub mod world;
 

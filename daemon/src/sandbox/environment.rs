@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use dunlin_sandbox_profiles::Isolation;
+use dunlin_sandbox_profiles::{Isolation, NetMode};
 
 use super::{Places, Policy, grants};
 
@@ -28,6 +28,17 @@ const MODEL: &[(&str, &str)] = &[
     ("TERM", "xterm-256color"),
 ];
 
+/// Where there is no network, tools use what they have and fail at once instead of trying again for minutes. What the
+/// caller or the profile says wins.
+const OFFLINE: &[(&str, &str)] = &[
+    ("CARGO_NET_OFFLINE", "true"),
+    ("GOPROXY", "off"),
+    ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+    ("PIP_RETRIES", "0"),
+    ("UV_OFFLINE", "1"),
+    ("npm_config_fetch_retries", "0"),
+];
+
 /// PATH for a caller that has none.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -41,6 +52,9 @@ pub fn of_session(
 ) -> Vec<(Vec<u8>, Vec<u8>)> {
     let env = &policy.profile.env;
     let mut all: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+    if policy.isolation != Isolation::None && policy.profile.net.mode == NetMode::None {
+        all.extend(OFFLINE.iter().map(|(name, value)| (*name, value.as_bytes().to_vec())));
+    }
     let passing = variables.iter().filter(|(name, _)| env.passes(name));
     all.extend(passing.map(|(name, value)| (name.as_str(), value.clone())));
     if reader == Reader::Model {
@@ -133,6 +147,14 @@ mod tests {
         check("workspace-write", Reader::Model, given, "GIT_PAGER", Some("cat"));
         check("workspace-write", Reader::Person, given, "TERM", Some("screen"));
         check("workspace-write", Reader::Person, given, "GIT_PAGER", None);
+    }
+
+    #[test]
+    fn without_a_network_tools_are_told_so_and_the_caller_wins() {
+        check("workspace-write", Reader::Person, &[], "CARGO_NET_OFFLINE", Some("true"));
+        check("workspace-write", Reader::Person, &[("GOPROXY", "direct")], "GOPROXY", Some("direct"));
+        check("workspace-net", Reader::Person, &[], "CARGO_NET_OFFLINE", None);
+        check("unconfined", Reader::Person, &[], "CARGO_NET_OFFLINE", None);
     }
 
     #[test]

@@ -55,16 +55,7 @@ pub fn look(text: &str, profile: &str, confinement: Confinement) -> Denied {
             .iter()
             .any(|words| line.contains(words))
     };
-    let net = |line: &str| {
-        let words = [
-            "Network is unreachable",
-            "Could not resolve host",
-            "Temporary failure in name resolution",
-            "Name or service not known",
-            "getaddrinfo EAI_AGAIN",
-        ];
-        confinement.network_closed && words.iter().any(|words| line.contains(words))
-    };
+    let net = |line: &str| confinement.network_closed && is_network(line);
     let lines: Vec<&str> = text.lines().filter(|line| file(line) || net(line)).collect();
     let Some(first) = lines.first() else { return Denied::default() };
     let hint = if lines.iter().any(|line| net(line)) {
@@ -80,6 +71,32 @@ pub fn look(text: &str, profile: &str, confinement: Confinement) -> Denied {
     };
     let short = |line: &&str| line.trim().chars().take(LINE_MAX_CHARS).collect();
     Denied { lines: lines.iter().take(LINES_MAX).map(short).collect(), hint }
+}
+
+/// What programs print when there is no way to a host: first of names, then of addresses.
+const UNRESOLVED: &[&str] = &[
+    "Could not resolve host",
+    "Temporary failure in name resolution",
+    "Temporary failure resolving",
+    "Name or service not known",
+    "unable to resolve host address",
+    "getaddrinfo EAI_AGAIN",
+    "getaddrinfo ENOTFOUND",
+    "dial tcp: lookup",
+    "UnknownHostException",
+    "--offline was specified",
+    "the network was disabled",
+    "disabled by GOPROXY=off",
+];
+const UNREACHED: &[&str] =
+    &["Network is unreachable", "ENETUNREACH", "No route to host", "Failed to connect to"];
+
+/// The sandbox's own loopback: what is not reached there is not there.
+const OWN: &[&str] = &["localhost", "127.0.0.1", "[::1]", " ::1"];
+
+fn is_network(line: &str) -> bool {
+    let says = |words: &[&str]| words.iter().any(|words| line.contains(words));
+    says(UNRESOLVED) || says(UNREACHED) && !says(OWN)
 }
 
 #[cfg(test)]
@@ -100,6 +117,12 @@ mod tests {
         check("touch: cannot touch '/usr/x': Read-only file system", true, "--add-dir");
         check("sh: 1: cannot create .git/hooks/x: Read-only file system", true, "keeps git's configuration");
         check("curl: (6) Could not resolve host: example.test", true, "--allow-host");
+        check(
+            "curl: (7) Failed to connect to 192.0.2.1 port 80: Couldn't connect to server",
+            true,
+            "--allow-host",
+        );
+        check("curl: (7) Failed to connect to localhost port 80: Couldn't connect to server", true, "");
         check("all is well", true, "");
         check("touch: cannot touch '/usr/x': Read-only file system", false, "");
     }
