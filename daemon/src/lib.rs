@@ -1,5 +1,6 @@
 //! `dunlind`: owns persistent terminal sessions inside sandboxes.
 
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod doctor;

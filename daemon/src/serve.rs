@@ -25,6 +25,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
 use crate::{
+    audit::Audit,
     keeper::control::HELLO,
     link::{Event, Link},
     paths, peer,
@@ -32,8 +33,8 @@ use crate::{
     rpc,
     sandbox::Machine,
     session::{
-        events::Listener, patches::Patches, registry::Registry, retention, sandboxes::Sandboxes,
-        start::Starter,
+        events::Listener, guarding::Guarding, patches::Patches, registry::Registry, retention,
+        sandboxes::Sandboxes, start::Starter,
     },
 };
 
@@ -65,7 +66,8 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     let hello = events.recv().await.context("the keeper is gone")?;
     let (listener, started_unix_ms, restarts) = greet(hello)?;
     let registry = Registry::new(&place.state);
-    let sandboxes = Sandboxes::default();
+    let guarding = Guarding::new(link.clone(), registry.clone(), Audit::new(&place.state), &place.state);
+    let sandboxes = Sandboxes::new(guarding);
     let config = paths::config_directory();
     let mut hidden = vec![place.state.clone(), config.clone()];
     hidden.extend(place.socket.parent().map(PathBuf::from));

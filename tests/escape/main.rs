@@ -7,6 +7,7 @@ mod attempt;
 mod attempts;
 mod fail_closed;
 mod features;
+mod guards;
 mod known;
 mod scene;
 mod stage;

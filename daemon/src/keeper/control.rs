@@ -43,6 +43,9 @@ pub const REMOVE: u32 = 119;
 pub const RUN_PAYLOAD: u32 = 120;
 /// Forget a payload's result. `id`: payload.
 pub const FORGET_PAYLOAD: u32 = 121;
+/// Put mounts of a live sandbox back. `id`: sandbox. fds: steps (a list of `MountStep`), result (a memfd that is written: for each
+/// step a `Found`). Reply: `args[1]` 0, or the errno of what could not be put back, with what was attempted as tail.
+pub const MEND_SANDBOX: u32 = 123;
 /// End every sandbox and the keeper itself.
 pub const STOP: u32 = 122;
 

@@ -11,6 +11,7 @@ mod input;
 mod limits;
 pub mod log_ring;
 mod memory;
+mod mending;
 mod orphans;
 mod pump;
 mod requests;
@@ -39,6 +40,7 @@ use nix::sys::{
 
 use self::{
     limits::Deadlines,
+    mending::Mending,
     spawn::Zygote,
     table::{Payload, Results, Sandbox, Session},
     worker::Worker,
@@ -68,6 +70,8 @@ enum Source {
     Errors(u64),
     /// A standard input pipe, by session.
     Input(u64),
+    /// Whoever mends a sandbox, by mending.
+    Mending(u64),
 }
 
 impl Source {
@@ -83,6 +87,7 @@ impl Source {
             Self::Output(id) => (5, id),
             Self::Errors(id) => (6, id),
             Self::Input(id) => (7, id),
+            Self::Mending(id) => (8, id),
         };
         kind << Self::ID_BITS | id
     }
@@ -97,7 +102,8 @@ impl Source {
             4 => Self::Init(id),
             5 => Self::Output(id),
             6 => Self::Errors(id),
-            _ => Self::Input(id),
+            7 => Self::Input(id),
+            _ => Self::Mending(id),
         }
     }
 }
@@ -113,6 +119,7 @@ pub struct Keeper {
     sessions: HashMap<u64, Session>,
     sandboxes: HashMap<u64, Sandbox>,
     payloads: HashMap<u64, Payload>,
+    mendings: HashMap<u64, Mending>,
     results: Results,
     /// Sessions with news for the worker.
     dirty: HashSet<u64>,
@@ -155,6 +162,7 @@ impl Keeper {
             sessions: HashMap::new(),
             sandboxes: HashMap::new(),
             payloads: HashMap::new(),
+            mendings: HashMap::new(),
             results: Results::default(),
             dirty: HashSet::new(),
             timed: HashSet::new(),
@@ -212,6 +220,7 @@ impl Keeper {
             Source::Output(session) => self.pump(session, false, flags),
             Source::Errors(session) => self.pump(session, true, flags),
             Source::Input(session) => self.feed(session),
+            Source::Mending(mending) => self.take_mended(mending),
         }
     }
 
@@ -337,6 +346,7 @@ mod tests {
             Source::Output(2),
             Source::Errors(3),
             Source::Input(id),
+            Source::Mending(3),
         ];
         for source in all {
             assert_eq!(Source::of(source.token()), source);

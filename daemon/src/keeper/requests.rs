@@ -51,6 +51,7 @@ impl Keeper {
             control::SET_RECORD => self.set_record(frame, fds),
             control::REMOVE => self.remove(frame),
             control::RUN_PAYLOAD => self.run_payload(frame, fds),
+            control::MEND_SANDBOX => self.mend_sandbox(frame, fds),
             control::FORGET_PAYLOAD => drop(self.payloads.remove(&frame.id)),
             control::STOP => {
                 self.reply(Self::token(frame), Refusal::None, &[]);

@@ -87,6 +87,7 @@ impl Keeper {
             control,
             report: Some(report),
             record,
+            spaces: Vec::new(),
             listeners: Vec::new(),
             waiting: Some(token),
             memory: MemoryWatch::new(memory_max_bytes, Instant::now()),
@@ -140,6 +141,7 @@ impl Keeper {
         match frame.kind {
             launch::BUILT if sandbox.init.is_none() && may_be_init => {
                 sandbox.init = Some(Pid::from_raw(frame.code));
+                sandbox.spaces = fds;
                 if self.stopping {
                     self.end_sandbox(id);
                 }
@@ -400,14 +402,14 @@ impl Keeper {
     }
 }
 
-enum Received {
+pub(super) enum Received {
     Nothing,
     Frame(Frame, Vec<u8>, Vec<OwnedFd>),
     End,
 }
 
 /// A frame from a stranger: anything that is none is the end of the connection.
-fn receive(socket: &OwnedFd) -> Received {
+pub(super) fn receive(socket: &OwnedFd) -> Received {
     let mut buffer = [0; control::FRAME_BYTES + control::TAIL_MAX_BYTES];
     match fdpass::receive(socket.as_fd(), &mut buffer, false) {
         Ok(Some((bytes, fds))) => match Frame::decode(&buffer[..bytes]) {

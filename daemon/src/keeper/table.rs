@@ -120,6 +120,8 @@ pub struct Sandbox {
     pub report: Option<OwnedFd>,
     /// What the worker wrote about it.
     pub record: OwnedFd,
+    /// Its user and mount namespaces, by which it is mended; empty if it lacks one of them.
+    pub spaces: Vec<OwnedFd>,
     /// Proxy listeners made inside.
     pub listeners: Vec<OwnedFd>,
     /// Who waits for the launch; 0: a worker that is gone.

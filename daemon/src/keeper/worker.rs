@@ -163,6 +163,7 @@ impl Keeper {
         for payload in self.payloads.values_mut() {
             payload.waiting = None;
         }
+        self.forget_mendings();
     }
 
     /// Queues a frame for the worker.

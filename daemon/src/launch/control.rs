@@ -75,9 +75,20 @@ impl Frame {
 /// Launch a sandbox. `id`: the sandbox. fds: plan (memfd), init's control socket, report socket.
 pub const LAUNCH: u32 = 1;
 
+/// Put mounts back that the host's doings took away from a live sandbox. `id`: the mending. fds: the steps (memfd), what was
+/// found (a memfd to be written), the sandbox's user and mount namespaces, report socket.
+pub const MEND: u32 = 2;
+
+// who mends → keeper, on the report socket of the mending
+
+/// Every step was looked at and what was missing is back; the memfd says which. `code`: 0, else the errno of what could not be
+/// put back, with what was attempted as tail.
+pub const MENDED: u32 = 13;
+
 // launcher and init → keeper, on the report socket
 
 /// The launcher made init. `code`: init's pid as the keeper sees it. The keeper checks that it is its child.
+/// fds: the sandbox's user and mount namespaces, if it has both.
 pub const BUILT: u32 = 10;
 /// A step failed. `code`: errno, `args[0]`: the [`Layer`](super::plan::Layer) as a number, tail: what was attempted (UTF-8).
 pub const LAUNCH_FAILED: u32 = 11;

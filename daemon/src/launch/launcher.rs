@@ -27,10 +27,15 @@ const PLAN_MAX_BYTES: u64 = 4 << 20;
 /// Runs in the zygote's clone and returns its exit code; every other descriptor of the zygote's is closed first.
 pub fn run(id: u64, plan: OwnedFd, control: OwnedFd, report: Link) -> i32 {
     let kept = [plan.as_fd(), control.as_fd(), report.as_fd()];
+    let mut spaces = Vec::new();
     let made = process::close_all_but(&kept)
         .within(Layer::Limits, "closing inherited descriptors")
         .and_then(|()| read(plan).within(Layer::Plan, "reading the plan"))
         .and_then(|plan| Ok((prepare(&plan)?, plan)))
+        .and_then(|(mapped, plan)| {
+            spaces = namespaces::open(&plan.namespaces)?;
+            Ok((mapped, plan))
+        })
         .and_then(|(mapped, plan)| {
             // Init speaks only once the launcher is gone, so that BUILT is first on the report socket.
             let (gate, open) = io::pipe().within(Layer::Init, "making a pipe")?;
@@ -39,12 +44,13 @@ pub fn run(id: u64, plan: OwnedFd, control: OwnedFd, report: Link) -> i32 {
         });
     match made {
         Ok((None, mapped, plan, gate, open)) => {
-            drop(open);
+            drop((open, spaces));
             init::run(id, &plan, mapped, Link::new(control), report, gate)
         }
         Ok((Some(init), ..)) => {
             // If the keeper cannot be told it is dead, and so is init.
-            let _ = report.send(Frame::new(BUILT, id).code(init.as_raw()), &[], &[]);
+            let spaces: Vec<_> = spaces.iter().map(AsFd::as_fd).collect();
+            let _ = report.send(Frame::new(BUILT, id).code(init.as_raw()), &[], &spaces);
             0
         }
         Err(failure) => {

@@ -11,6 +11,7 @@ mod init;
 pub mod landlock;
 mod launcher;
 pub mod link;
+pub mod mend;
 mod mounts;
 mod namespaces;
 mod network;

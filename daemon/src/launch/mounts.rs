@@ -110,11 +110,7 @@ fn perform(root: &mut Root, step: &MountStep, mapped: &mut vec::IntoIter<OwnedFd
         MountStep::File { target, content, mode } => root.make_file(target, content, *mode),
         MountStep::Symlink { target, to } => root.make_symlink(target, to),
         MountStep::Mask { target } => mask(root, target),
-        MountStep::Pin { target, access } => {
-            let place = root.existing(target)?;
-            let pinned = bound(&place, *access, true, true)?;
-            mount::attach(pinned.as_fd(), place.as_fd())
-        }
+        MountStep::Pin { target, access } => pin(&root.existing(target)?, *access),
         MountStep::Overlay { target, size_bytes } => overlay(root, target, *size_bytes),
         MountStep::ReadOnly { target } => {
             mount::set_attributes(root.existing(target)?.as_fd(), MOUNT_ATTR_RDONLY, false)
@@ -145,8 +141,14 @@ fn tmpfs(size_bytes: u64, mode: u32, attributes: mount::Attributes) -> io::Resul
     tmpfs.create(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | attributes)
 }
 
+/// What is at `place`, bound on itself.
+pub fn pin(place: &OwnedFd, access: Access) -> io::Result<()> {
+    let pinned = bound(place, access, true, true)?;
+    mount::attach(pinned.as_fd(), place.as_fd())
+}
+
 /// A device that may not be opened, or a directory that may not be entered.
-fn mask(root: &Root, target: &Path) -> io::Result<()> {
+pub fn mask(root: &Root, target: &Path) -> io::Result<()> {
     let place = root.existing(target)?;
     let nothing = if is_directory(&place)? {
         tmpfs(0, 0, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC)?
@@ -190,7 +192,8 @@ fn path_text(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 
-fn describe(step: &MountStep) -> String {
+/// What a step does, for whoever reads that it failed.
+pub fn describe(step: &MountStep) -> String {
     let place = step.target().display();
     match step {
         MountStep::Tmpfs { .. } => format!("mounting a tmpfs on {place}"),

@@ -3,7 +3,10 @@
 //! The user namespace comes first: it gives an ordinary user the right to make the others. Each is made by a call
 //! of its own, so that a refusal names it. The pid namespace begins with the next child, which is init.
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    os::fd::OwnedFd,
+};
 
 use nix::{
     sched::{CloneFlags, unshare},
@@ -47,6 +50,15 @@ pub fn enter_rest(wanted: &Namespaces) -> Result<(), Failure> {
         unshare(flag).within(layer, format!("making a {name} namespace"))?;
     }
     Ok(())
+}
+
+/// The caller's own user and mount namespaces, by which the sandbox can be mended later; nothing unless it has both.
+pub fn open(wanted: &Namespaces) -> Result<Vec<OwnedFd>, Failure> {
+    if !(wanted.user && wanted.mount) {
+        return Ok(Vec::new());
+    }
+    let opened = ["user", "mnt"].map(|name| File::open(format!("/proc/self/ns/{name}")).map(OwnedFd::from));
+    opened.into_iter().collect::<Result<_, _>>().within(Layer::MountNamespace, "opening the namespaces")
 }
 
 /// A privileged launcher becomes the unprivileged user of the plan, with no further groups.

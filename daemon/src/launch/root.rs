@@ -11,7 +11,7 @@ use std::{
 };
 
 use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2},
+    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2},
     libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::{Mode, fchmod, fstat, mkdirat, umask},
@@ -64,6 +64,12 @@ impl Root {
         fchdir(&new).and_then(|()| pivot_root(".", ".")).within(Layer::Pivot, "entering the new root")?;
         umask(Mode::empty());
         Ok(Self { old, new, own: Vec::new() })
+    }
+
+    /// The caller's root as it is: nothing can be made in it.
+    pub fn of_now() -> io::Result<Self> {
+        let open = || resolve(AT_FDCWD, "/".as_ref(), OFlag::O_PATH | OFlag::O_DIRECTORY);
+        Ok(Self { old: OldRoot(open()?), new: open()?, own: Vec::new() })
     }
 
     /// Marks a tmpfs as one of the plan's own: things may be made in it.

@@ -11,10 +11,11 @@ use nix::sys::{
 };
 
 use super::{
-    control::LAUNCH,
+    control::{LAUNCH, MEND},
     failure::In,
     launcher,
     link::{Link, Received},
+    mend,
     plan::Layer,
 };
 use crate::sys::process;
@@ -28,11 +29,21 @@ pub fn main(control: OwnedFd) -> io::Result<()> {
     loop {
         match control.receive(true) {
             Ok(Some(received)) if received.frame.kind == LAUNCH => launch(received),
+            Ok(Some(received)) if received.frame.kind == MEND => mend(received),
             Ok(Some(_)) => {}
             Ok(None) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Clones a process that mends. One that cannot be made says so by the end of its socket.
+fn mend(received: Received) {
+    let id = received.frame.id;
+    let Ok(fds) = <[OwnedFd; 5]>::try_from(received.fds) else { return };
+    if let Ok(None) = process::clone_sibling() {
+        process::exit(mend::run(id, fds));
     }
 }
 

@@ -3,13 +3,13 @@
 //! Invariant: what is returned is in force, except for what `policy.weakenings` lists; under strict isolation that
 //! list is empty. The launch itself is the keeper's, behind [`LaunchPort`].
 
-use std::future::Future;
+use std::{future::Future, os::unix::fs::MetadataExt, sync::Arc};
 
 use dunlin_sandbox_profiles::Isolation;
 
 use super::{
-    Machine, Policy, SandboxError, SandboxKey, Want, grants::Grants, limits, places::Places, plan, policy,
-    remedy, residue, residue::Residue, root::Binds, view::FsView,
+    Machine, Policy, SandboxError, SandboxKey, Want, grants::Grants, guards::Guard, limits, places::Places,
+    plan, policy, remedy, residue, residue::Residue, root::Binds, view::FsView, watch::Watch,
 };
 use crate::launch::plan::{LaunchPlan, Layer};
 
@@ -53,6 +53,12 @@ pub struct Established {
     pub places: Places,
     /// What to remove when it has ended.
     pub residue: Residue,
+    /// What must stay in place while it lives.
+    pub guards: Vec<Guard>,
+    /// The watch on that; `None`: nothing is guarded, or a weakening says that nobody watches.
+    pub watch: Option<Arc<Watch>>,
+    /// Something guarded was replaced from outside while the sandbox was made.
+    pub unsettled: bool,
     /// What the caller should know and nothing was lost by.
     pub reported: Vec<String>,
 }
@@ -62,6 +68,9 @@ struct Prepared {
     plan: LaunchPlan,
     places: Places,
     residue: Residue,
+    guards: Vec<Guard>,
+    /// What lay at the guards' places when the plan was made.
+    born: Vec<Option<(u64, u64)>>,
     notes: Vec<String>,
 }
 
@@ -81,9 +90,27 @@ pub async fn establish<P: LaunchPort>(
         };
         match launched {
             Ok(sandbox_id) => {
+                let watch = match watch(&prepared.guards, &mut policy) {
+                    Ok(watch) => watch,
+                    Err(error) => {
+                        port.end(sandbox_id).await;
+                        prepared.residue.remove();
+                        return Err(error);
+                    }
+                };
                 let reported = policy.notes.iter().cloned().chain(prepared.notes).collect();
-                let Prepared { places, residue, .. } = prepared;
-                return Ok(Established { sandbox_id, policy, places, residue, reported });
+                let Prepared { places, residue, guards, born, .. } = prepared;
+                let unsettled = born != identities(&guards);
+                return Ok(Established {
+                    sandbox_id,
+                    policy,
+                    places,
+                    residue,
+                    guards,
+                    watch,
+                    unsettled,
+                    reported,
+                });
             }
             Err(failure) => {
                 prepared.residue.remove();
@@ -91,6 +118,29 @@ pub async fn establish<P: LaunchPort>(
             }
         }
     }
+}
+
+/// Watches what is guarded, or says that nobody does.
+fn watch(guards: &[Guard], policy: &mut Policy) -> Result<Option<Arc<Watch>>, SandboxError> {
+    if guards.is_empty() {
+        return Ok(None);
+    }
+    match Watch::arm(guards) {
+        Ok(watch) => Ok(Some(Arc::new(watch))),
+        Err(error) => {
+            let what = "a guarded file of git that is replaced from outside is not guarded any more";
+            let remedy = "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches (sysctl)";
+            let why = format!("nobody can watch it: {error}");
+            policy.weaken(Layer::Mounts, what, &why, remedy.to_owned()).map(|()| None)
+        }
+    }
+}
+
+/// Which file or directory lies at each guard's place.
+fn identities(guards: &[Guard]) -> Vec<Option<(u64, u64)>> {
+    let identity =
+        |guard: &Guard| std::fs::symlink_metadata(guard.path()).ok().map(|found| (found.dev(), found.ino()));
+    guards.iter().map(identity).collect()
 }
 
 /// HOME with its links followed: mounts have real paths. Where it does not exist it stays as named.
@@ -118,7 +168,9 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
     if policy.isolation == Isolation::None {
         let rlimits = limits::of_unconfined(&policy.profile.limits);
         let plan = LaunchPlan { rlimits, ..LaunchPlan::default() };
-        return Ok(Prepared { plan, places, residue: Residue::default(), notes: Vec::new() });
+        let residue = Residue::default();
+        let (guards, born, notes) = (Vec::new(), Vec::new(), Vec::new());
+        return Ok(Prepared { plan, places, residue, guards, born, notes });
     }
     let grants = Grants::of(policy);
     let mut residue = Residue::default();
@@ -136,10 +188,14 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
             made?;
         }
         let plan = plan::launch_plan(policy, &grants, &view, &places, &binds, machine);
-        Ok((plan, view.repositories.notes))
+        let guards = Guard::all(plan.root.as_deref().unwrap_or_default(), &view.repositories);
+        Ok((plan, guards, view.repositories.notes))
     })();
     match result {
-        Ok((plan, notes)) => Ok(Prepared { plan, places, residue, notes }),
+        Ok((plan, guards, notes)) => {
+            let born = identities(&guards);
+            Ok(Prepared { plan, places, residue, guards, born, notes })
+        }
         Err(error) => {
             residue.remove();
             Err(error)

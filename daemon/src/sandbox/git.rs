@@ -12,6 +12,7 @@ use std::{
 
 use dunlin_sandbox_profiles::{Git, Guard};
 use nix::libc;
+use serde::{Deserialize, Serialize};
 
 use super::{SandboxError, git_syntax, view::unreadable};
 
@@ -55,29 +56,32 @@ pub enum Key {
 }
 
 /// What stands in for a missing name. Each means to git what absence means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Placeholder {
     /// Nothing: the name is guarded only where it exists.
+    #[default]
     None,
     /// An empty directory.
     Directory,
-    /// A file with this text.
-    File(&'static str),
+    /// An empty file.
+    Empty,
+    /// A file that holds `.`: the git directory names itself.
+    Itself,
 }
 
 /// The names in a git directory.
 const NAMES: &[(&str, Key, Placeholder)] = &[
     ("hooks", Key::Hooks, Placeholder::Directory),
-    ("config", Key::Config, Placeholder::File("")),
-    ("config.worktree", Key::Config, Placeholder::File("")),
-    ("commondir", Key::Config, Placeholder::File(".\n")),
+    ("config", Key::Config, Placeholder::Empty),
+    ("config.worktree", Key::Config, Placeholder::Empty),
+    ("commondir", Key::Config, Placeholder::Itself),
 ];
 
 /// The names in the directory of a linked worktree.
 const WORKTREE_NAMES: &[(&str, Key, Placeholder)] = &[
     ("commondir", Key::Config, Placeholder::None),
     ("gitdir", Key::Config, Placeholder::None),
-    ("config.worktree", Key::Config, Placeholder::File("")),
+    ("config.worktree", Key::Config, Placeholder::Empty),
 ];
 
 impl Placeholder {
@@ -86,7 +90,8 @@ impl Placeholder {
         let result = match self {
             Self::None => return Ok(false),
             Self::Directory => fs::create_dir(path),
-            Self::File(text) => write_new(path, text),
+            Self::Empty => write_new(path, ""),
+            Self::Itself => write_new(path, ".\n"),
         };
         match result {
             Ok(()) => Ok(true),

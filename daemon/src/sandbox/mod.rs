@@ -1,8 +1,8 @@
 //! The parent half of the sandbox: from what is wanted and what this machine can do to a plan for the launcher.
 //!
 //! Refuses by default: a policy is either in force as a whole, or each thing that it lost is in its list of
-//! weakenings. [`policy`], [`plan`] and [`environment`] are functions on values; [`probe`], [`view`] and [`cgroup`]
-//! touch the machine. Enforces nothing itself: that is the child half, `launch`.
+//! weakenings. [`policy`], [`plan`], [`guards`] and [`environment`] are functions on values; [`probe`], [`view`], [`watch`] and
+//! [`cgroup`] touch the machine. Enforces nothing itself: that is the child half, `launch`.
 
 mod base;
 pub mod cgroup;
@@ -10,8 +10,10 @@ pub mod enforcement;
 pub mod environment;
 mod establish;
 pub mod git;
+mod git_reading;
 mod git_syntax;
 pub mod grants;
+pub mod guards;
 mod identity;
 pub mod layers;
 pub mod limits;
@@ -27,6 +29,7 @@ pub(crate) mod samples;
 mod sockets;
 pub mod summary;
 pub mod view;
+pub mod watch;
 
 pub use establish::{Established, LaunchFailure, LaunchPort, establish};
 pub use places::Places;

@@ -14,7 +14,12 @@ use std::{
 use dunlin_sandbox_profiles::Git;
 use serde::{Deserialize, Serialize};
 
-use super::{Machine, SandboxError, SandboxKey, base, git::Repositories, places::Places, view::unreadable};
+use super::{
+    Machine, SandboxError, SandboxKey, base,
+    git::{Placeholder, Repositories},
+    places::Places,
+    view::unreadable,
+};
 
 /// What to remove when the sandbox's init is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +49,13 @@ impl Residue {
     pub fn adopt(&self) {
         let mut held = held();
         self.placeholders.iter().for_each(|path| *held.entry(path.clone()).or_default() += 1);
+    }
+
+    /// Puts a placeholder back that somebody outside took away, unless no sandbox needs it any more.
+    pub fn hold_again(&self, path: &Path, placeholder: Placeholder) -> Result<(), SandboxError> {
+        let held = held();
+        let ours = self.placeholders.iter().any(|held| held == path);
+        if ours && !held.contains_key(path) { Ok(()) } else { placeholder.place(path).map(drop) }
     }
 
     /// Removes it all. What is in use or was written to since stays.
@@ -156,7 +168,7 @@ mod tests {
     fn a_placeholder_goes_with_the_last_sandbox_that_needs_it() {
         let git = tempfile::tempdir().unwrap();
         let path = git.path().join("commondir");
-        let guard = Guarded { path: path.clone(), key: Key::Config, placeholder: Placeholder::File(".\n") };
+        let guard = Guarded { path: path.clone(), key: Key::Config, placeholder: Placeholder::Itself };
         let repositories = Repositories { guards: vec![guard], ..Repositories::default() };
         let protect = Git { hooks: Guard::Protect, config: Guard::Protect };
         let mut residues = [Residue::default(), Residue::default()];

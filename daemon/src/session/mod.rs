@@ -13,6 +13,7 @@ pub mod excerpt;
 pub mod exec;
 pub mod follow;
 pub mod foreground;
+pub mod guarding;
 pub mod input;
 mod limits;
 pub mod patches;

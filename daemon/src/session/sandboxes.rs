@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::SessionError;
+use super::{SessionError, guarding::Guarding};
 use crate::{
     clock::unix_ms,
     ids,
@@ -51,6 +51,8 @@ pub struct SandboxRecord {
     pub places: Places,
     /// What to remove when it has ended.
     pub residue: Residue,
+    /// What is read-only in it is watched from outside.
+    pub guarded: bool,
     /// Which sandbox it is; empty while it is being made.
     pub key: String,
     /// The keeper's number.
@@ -74,6 +76,7 @@ pub struct Sandboxes {
     making: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
     /// Results of payloads that an earlier worker asked for, by key.
     payloads: Arc<Mutex<HashMap<u128, PastPayload>>>,
+    guarding: Option<Guarding>,
 }
 
 struct PastPayload {
@@ -91,6 +94,11 @@ pub struct PayloadResult {
 }
 
 impl Sandboxes {
+    /// None yet; those to come are guarded.
+    pub fn new(guarding: Guarding) -> Self {
+        Self { guarding: Some(guarding), ..Self::default() }
+    }
+
     /// The sandbox for what is wanted: the one that lives, or a new one.
     pub async fn obtain(
         &self,
@@ -120,10 +128,20 @@ impl Sandboxes {
             resolved_profile: policy.profile.to_toml(),
             places: established.places.clone(),
             residue: established.residue.clone(),
+            guarded: established.watch.is_some(),
             key: key.as_str().to_owned(),
             number: established.sandbox_id,
             init_pid: 0,
         };
+        if let (Some(guarding), Some(watch)) = (&self.guarding, established.watch) {
+            let (nests, unsettled) = (policy.profile.userns, established.unsettled);
+            let begun = guarding.begin(&record, established.guards, watch, nests, unsettled).await;
+            if let Err(error) = begun {
+                // A keeper that is gone has no sandboxes left.
+                let _ = self.end(link, record.number).await;
+                return Err(error);
+            }
+        }
         let file = record_file(&record)?;
         let stored = Frame::new(SET_RECORD, record.number).code(1);
         link.ask(stored, &[], &[file.as_fd()]).await?;
@@ -173,7 +191,7 @@ impl Sandboxes {
         });
     }
 
-    /// Ends what a dead worker left half-made. Called once, before anything new is made.
+    /// Ends what a dead worker left half-made, and guards the others again. Called once, before anything new is made.
     pub async fn sweep(&self, link: &Link) {
         let half_made: Vec<u64> = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
@@ -184,11 +202,18 @@ impl Sandboxes {
             // A keeper that is gone has no sandboxes left.
             let _ = self.end(link, number).await;
         }
+        if let Some(guarding) = &self.guarding {
+            guarding.resume(self.all());
+        }
     }
 
     /// A sandbox is gone.
     pub fn ended(&self, number: u64) -> Option<SandboxRecord> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner).by_number.remove(&number)
+        let ended = self.table.write().unwrap_or_else(PoisonError::into_inner).by_number.remove(&number);
+        if let (Some(guarding), Some(record)) = (&self.guarding, &ended) {
+            guarding.stop(record);
+        }
+        ended
     }
 
     /// A payload that an earlier worker asked for: its result waits for whoever asks again.

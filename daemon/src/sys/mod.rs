@@ -3,6 +3,7 @@
 
 pub mod fdpass;
 pub mod landlock;
+pub mod lease;
 pub mod map;
 pub mod memfd;
 pub mod mount;

@@ -34,6 +34,22 @@ pub fn set_attributes(mount: BorrowedFd<'_>, set: Attributes, recursive: bool) -
     change(mount, set, None, recursive)
 }
 
+/// Whether `place` (an O_PATH descriptor) is the root of a mount, not merely something in one (Linux 5.8).
+pub fn is_root(place: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: all zeroes is a valid statx.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a valid C string and `found` a place for a statx.
+    let result = unsafe {
+        libc::statx(place.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_TYPE, &raw mut found)
+    };
+    done(result.into())?;
+    let known = libc::STATX_ATTR_MOUNT_ROOT as u64;
+    if found.stx_attributes_mask & known == 0 {
+        return Err(io::Error::from_raw_os_error(libc::ENOSYS));
+    }
+    Ok(found.stx_attributes & known != 0)
+}
+
 /// Maps the owners of a detached tree through a user namespace.
 pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>, recursive: bool) -> io::Result<()> {
     change(mount, libc::MOUNT_ATTR_IDMAP, Some(namespace), recursive)

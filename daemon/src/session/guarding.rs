@@ -1,0 +1,380 @@
+//! Keeps the guards of live sandboxes in place: watches them, has the keeper put back what somebody outside took away, and ends
+//! the sandbox where what lies there afterwards cannot be shown to be harmless.
+//!
+//! Invariant: fails closed. A guard that cannot be put back, read or judged ends its sandbox, and everybody who looks is told which
+//! file it was. What is known is on disk, so that the next worker goes on where a killed one stopped.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::{
+    task::{AbortHandle, block_in_place},
+    time::timeout,
+};
+
+use super::{Record, SessionError, events::store_record, registry::Registry, sandboxes::SandboxRecord};
+use crate::{
+    audit::Audit,
+    keeper::control::{END_SANDBOX, Frame, MEND_SANDBOX, Refusal, SET_RECORD},
+    launch::{mend::Found, plan::MountStep},
+    link::Link,
+    sandbox::{
+        guards::Guard,
+        watch::{Happened, Watch},
+    },
+    sys::{memfd, readiness},
+};
+
+/// A mending that takes longer than this is none.
+const MENDING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An answer of the keeper about a mending is at most this long.
+const FOUND_MAX_BYTES: u64 = 1 << 20;
+
+/// What is known about one sandbox's guards, as it is kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Known {
+    guards: Vec<Guard>,
+    /// Namespaces may nest inside; what is in one of those cannot be mended.
+    nests: bool,
+}
+
+/// Why a sandbox cannot go on.
+#[derive(Debug)]
+enum Breach {
+    /// This cannot be shown to be harmless.
+    At(PathBuf, String),
+    /// It has ended by itself, or the keeper is gone.
+    Over,
+}
+
+/// The guarding of all sandboxes. Cheap to clone.
+#[derive(Clone)]
+pub struct Guarding {
+    link: Link,
+    registry: Registry,
+    audit: Audit,
+    directory: Arc<Path>,
+    posts: Arc<Mutex<HashMap<u64, AbortHandle>>>,
+}
+
+/// The guarding of one sandbox.
+struct Post {
+    all: Guarding,
+    sandbox: SandboxRecord,
+    known: Known,
+    watch: Arc<Watch>,
+}
+
+impl Guarding {
+    /// For sandboxes behind `link`; what is known is kept in the state directory.
+    pub fn new(link: Link, registry: Registry, audit: Audit, state: &Path) -> Self {
+        Self { link, registry, audit, directory: state.join("guards").into(), posts: Arc::default() }
+    }
+
+    /// Begins with a new sandbox, before anything runs in it. `unsettled`: something was replaced while it was made.
+    pub async fn begin(
+        &self,
+        sandbox: &SandboxRecord,
+        guards: Vec<Guard>,
+        watch: Arc<Watch>,
+        nests: bool,
+        unsettled: bool,
+    ) -> Result<(), SessionError> {
+        let mut post =
+            Post { all: self.clone(), sandbox: sandbox.clone(), known: Known { guards, nests }, watch };
+        post.learn();
+        post.store()?;
+        if unsettled && let Err(breach) = post.round(everything()).await {
+            post.end(breach).await;
+            return Err(SessionError::NotNow {
+                reason: "GUARD_LOST",
+                what: "a guarded file was replaced while the sandbox was made".into(),
+                next_step: "run it again: a new sandbox is made".into(),
+            });
+        }
+        self.man(post);
+        Ok(())
+    }
+
+    /// Goes on with sandboxes of an earlier worker: nobody watched meanwhile.
+    pub fn resume(&self, sandboxes: Vec<SandboxRecord>) {
+        let kept: Vec<PathBuf> = sandboxes.iter().map(|sandbox| self.file(&sandbox.id)).collect();
+        let files = fs::read_dir(&self.directory).into_iter().flatten().flatten().map(|entry| entry.path());
+        for forgotten in files.filter(|path| !kept.contains(path)) {
+            // Of a keeper that is gone. What stays is looked at by nobody.
+            let _ = fs::remove_file(forgotten);
+        }
+        for sandbox in sandboxes.into_iter().filter(|sandbox| sandbox.guarded) {
+            let all = self.clone();
+            tokio::spawn(async move { all.resume_one(sandbox).await });
+        }
+    }
+
+    async fn resume_one(self, sandbox: SandboxRecord) {
+        let known = fs::read(self.file(&sandbox.id)).ok();
+        let known = known.and_then(|bytes| serde_json::from_slice::<Known>(&bytes).ok());
+        let lost = |why: String| Breach::At(PathBuf::from(&sandbox.workspace), why);
+        let armed = match known {
+            None => Err(lost("what was guarded is not known any more".into())),
+            Some(known) => Watch::arm(&known.guards)
+                .map(|watch| (known, Arc::new(watch)))
+                .map_err(|error| lost(cannot("watched", &error))),
+        };
+        let (known, watch) = match armed {
+            Ok(armed) => armed,
+            Err(breach) => return self.end(&sandbox, breach).await,
+        };
+        let mut post = Post { all: self.clone(), sandbox, known, watch };
+        match post.round(everything()).await {
+            Ok(()) => self.man(post),
+            Err(breach) => post.end(breach).await,
+        }
+    }
+
+    /// A sandbox has ended.
+    pub fn stop(&self, sandbox: &SandboxRecord) {
+        let post = self.posts.lock().unwrap_or_else(PoisonError::into_inner).remove(&sandbox.number);
+        if let Some(post) = post {
+            post.abort();
+        }
+        // None is kept of one that was not guarded.
+        let _ = fs::remove_file(self.file(&sandbox.id));
+    }
+
+    fn man(&self, post: Post) {
+        let number = post.sandbox.number;
+        let task = tokio::spawn(post.run()).abort_handle();
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner).insert(number, task);
+    }
+
+    fn file(&self, sandbox: &str) -> PathBuf {
+        self.directory.join(format!("{sandbox}.json"))
+    }
+
+    /// Ends a sandbox and tells everybody who looks why.
+    async fn end(&self, sandbox: &SandboxRecord, breach: Breach) {
+        let Breach::At(path, why) = breach else { return };
+        // A keeper that is gone has no sandboxes left.
+        let _ = self.link.ask(Frame::new(END_SANDBOX, sandbox.number), &[], &[]).await;
+        let note = format!(
+            "the sandbox was ended: {} was replaced or changed from outside and was not protected for a moment, and {why}; look at \
+             it before you run git in {}",
+            path.display(),
+            sandbox.workspace
+        );
+        tracing::error!(sandbox = sandbox.id, "{note}");
+        self.audit.note("sandbox.breached", about(sandbox, &path, &[("why", why.into())]));
+        let sessions = self.registry.all().into_iter();
+        let mut told = false;
+        for session in sessions.filter(|session| session.record().sandbox_id == sandbox.id) {
+            let record = session.change_record(|record| record.notes.push(note.clone()));
+            store_record(&self.registry, &record);
+            self.registry.announce("sandbox.breached", &record);
+            told = true;
+            if let (Some(number), Ok(file)) =
+                (session.number, memfd::with_bytes(c"dunlin-record", &record.to_bytes()))
+            {
+                let _ = self.link.ask(Frame::new(SET_RECORD, number), &[], &[file.as_fd()]).await;
+            }
+        }
+        if !told {
+            let (sandbox_id, workspace) = (sandbox.id.clone(), sandbox.workspace.clone());
+            self.registry
+                .announce("sandbox.breached", &Record { sandbox_id, workspace, ..Record::default() });
+        }
+    }
+}
+
+impl Post {
+    async fn run(mut self) {
+        let breach = self.watch_until_breached().await;
+        self.end(breach).await;
+    }
+
+    async fn end(&self, breach: Breach) {
+        self.all.end(&self.sandbox, breach).await;
+    }
+
+    async fn watch_until_breached(&mut self) -> Breach {
+        let readable = match self.watch.readable().and_then(readiness::watch) {
+            Ok(readable) => readable,
+            Err(error) => return self.at_workspace(cannot("watched", &error)),
+        };
+        loop {
+            let happened = match self.watch.take() {
+                Ok(happened) => happened,
+                Err(error) => return self.at_workspace(cannot("watched", &error)),
+            };
+            if happened == Happened::default() {
+                match readable.readable().await {
+                    Ok(mut ready) => ready.clear_ready(),
+                    Err(error) => return self.at_workspace(cannot("watched", &error)),
+                }
+            } else if let Err(breach) = self.round(happened).await {
+                return breach;
+            }
+        }
+    }
+
+    /// What lies at the guards' places when the sandbox is born.
+    fn learn(&mut self) {
+        for guard in &mut self.known.guards {
+            // What cannot be read now is judged as new once it can.
+            let look = block_in_place(|| self.watch.look(guard, false)).unwrap_or_default();
+            guard.known = look.reading;
+        }
+    }
+
+    /// Puts back what is missing among what something happened to, looks at it, and judges.
+    async fn round(&mut self, happened: Happened) -> Result<(), Breach> {
+        let began = Instant::now();
+        let mut touched: Vec<(usize, bool)> = Vec::new();
+        for (at, guard) in self.known.guards.iter().enumerate() {
+            let paths = happened.paths.iter().filter(|(path, _)| guard.is_about(path));
+            let unsettled = paths.fold(None, |so_far, (_, now)| Some(so_far.unwrap_or(false) | now));
+            match unsettled {
+                _ if happened.anything => touched.push((at, true)),
+                Some(unsettled) => touched.push((at, unsettled)),
+                None => {}
+            }
+        }
+        let unsettled: Vec<usize> =
+            touched.iter().filter(|(_, unsettled)| *unsettled).map(|(at, _)| *at).collect();
+        let found = self.mend(&unsettled).await?;
+        let mended_us = began.elapsed().as_micros() as u64;
+        let mut changed = false;
+        for (at, _) in touched {
+            let found =
+                unsettled.iter().position(|u| *u == at).map_or(Found::InPlace, |position| found[position]);
+            changed |= self.judge(at, found, mended_us)?;
+        }
+        if changed {
+            self.store().map_err(|error| self.at_workspace(cannot("written down", &error)))?;
+        }
+        Ok(())
+    }
+
+    /// Judges one guard after a mending; `true`: something about it is new.
+    fn judge(&mut self, at: usize, found: Found, mended_us: u64) -> Result<bool, Breach> {
+        let nests = self.known.nests;
+        let guard = &mut self.known.guards[at];
+        let path = guard.path().to_path_buf();
+        let breach = |why: String| Breach::At(path.clone(), why);
+        let put_back = found == Found::PutBack;
+        if found == Found::Nothing {
+            return Ok(false);
+        }
+        if put_back && nests {
+            return Err(breach("its protection cannot be put back in namespaces that nest inside".into()));
+        }
+        if put_back || guard.exposed {
+            self.watch.renew(guard).map_err(|error| breach(cannot("watched", &error)))?;
+        }
+        let was_open = put_back || guard.exposed;
+        let look = match block_in_place(|| self.watch.look(guard, was_open)) {
+            Ok(look) => look,
+            // The pin holds what nobody inside ever had; where it lies outside is not what it protects.
+            Err(_) if !was_open => return Ok(false),
+            Err(error) => return Err(breach(cannot("judged", &error))),
+        };
+        let before = (guard.exposed, guard.known.clone());
+        guard.accept(&look, put_back).map_err(breach)?;
+        if put_back {
+            let more = [("mended_us", mended_us.into()), ("ward", format!("{:?}", guard.ward).into())];
+            self.all.audit.note("sandbox.guard_mended", about(&self.sandbox, &path, &more));
+        }
+        Ok(before != (guard.exposed, guard.known.clone()))
+    }
+
+    /// Has the keeper put these guards back.
+    async fn mend(&self, which: &[usize]) -> Result<Vec<Found>, Breach> {
+        if which.is_empty() {
+            return Ok(Vec::new());
+        }
+        let guards: Vec<&Guard> = which.iter().map(|at| &self.known.guards[*at]).collect();
+        for guard in &guards {
+            let held = self.sandbox.residue.hold_again(guard.path(), guard.placeholder);
+            // A directory that is not there has no names to hold.
+            let gone = guard.path().parent().is_some_and(|above| !above.is_dir());
+            if let (Err(error), false) = (held, gone) {
+                return Err(Breach::At(guard.path().to_path_buf(), error.to_string()));
+            }
+        }
+        let first = guards[0].path().to_path_buf();
+        let steps: Vec<MountStep> = guards.iter().map(|guard| guard.step.clone()).collect();
+        let failed = |why: String| Breach::At(first.clone(), why);
+        let asked = timeout(MENDING_PATIENCE, self.ask(&steps)).await;
+        let (refusal, errno, tail, bytes) = match asked {
+            Err(_) => return Err(failed("its protection was not put back in time".into())),
+            Ok(Err(SessionError::Keeper(_))) => return Err(Breach::Over),
+            Ok(Err(error)) => return Err(failed(cannot("put back", &error))),
+            Ok(Ok(answer)) => answer,
+        };
+        match refusal {
+            Refusal::None => {
+                let found: Option<Vec<Found>> = postcard::from_bytes(&bytes).ok();
+                let found = found.filter(|found| found.len() == steps.len());
+                found.ok_or_else(|| failed("what was put back is not known".into()))
+            }
+            Refusal::Unknown => Err(Breach::Over),
+            _ => {
+                let error = io::Error::from_raw_os_error(errno);
+                let attempted = String::from_utf8_lossy(&tail).into_owned();
+                Err(failed(format!("its protection cannot be put back: {attempted}: {error}")))
+            }
+        }
+    }
+
+    async fn ask(&self, steps: &[MountStep]) -> Result<(Refusal, i32, Vec<u8>, Vec<u8>), SessionError> {
+        let steps = postcard::to_stdvec(steps).map_err(|error| SessionError::Internal(error.to_string()))?;
+        let steps = memfd::with_bytes(c"dunlin-steps", &steps)?;
+        let result = memfd::create(c"dunlin-found")?;
+        let frame = Frame::new(MEND_SANDBOX, self.sandbox.number);
+        let reply = self.all.link.ask(frame, &[], &[steps.as_fd(), result.as_fd()]).await?;
+        let bytes = memfd::read_all(result.as_fd(), FOUND_MAX_BYTES)?;
+        Ok((reply.refusal, reply.args[1] as i32, reply.tail, bytes))
+    }
+
+    fn store(&self) -> io::Result<()> {
+        block_in_place(|| {
+            fs::create_dir_all(&self.all.directory)?;
+            let path = self.all.file(&self.sandbox.id);
+            let beside = path.with_extension("new");
+            let bytes = serde_json::to_vec(&self.known)?;
+            let mut options = fs::OpenOptions::new();
+            options.create(true).write(true).truncate(true).mode(0o600);
+            io::Write::write_all(&mut options.open(&beside)?, &bytes)?;
+            fs::rename(&beside, &path)
+        })
+    }
+
+    fn at_workspace(&self, why: String) -> Breach {
+        Breach::At(PathBuf::from(&self.sandbox.workspace), why)
+    }
+}
+
+fn everything() -> Happened {
+    Happened { anything: true, ..Happened::default() }
+}
+
+fn cannot(what: &str, error: &dyn std::fmt::Display) -> String {
+    format!("it cannot be {what}: {error}")
+}
+
+fn about(sandbox: &SandboxRecord, path: &Path, more: &[(&str, Value)]) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("sandbox".into(), sandbox.id.clone().into());
+    fields.insert("workspace".into(), sandbox.workspace.clone().into());
+    fields.insert("file".into(), path.to_string_lossy().into());
+    fields.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    fields
+}
