@@ -89,7 +89,7 @@ fn timed(change: &Change, run: impl Fn(&Path)) -> Duration {
 
 fn ours(root: &Path, text: &str) {
     let request = Request {
-        text: Bytes(text.as_bytes().to_vec()),
+        text: Bytes::from(text.as_bytes().to_vec()),
         cwd: root.into(),
         workspace: root.into(),
         create_missing_dirs: true,

@@ -162,7 +162,7 @@ fn child_that_kills_itself() {
     let mut journal =
         OpenOptions::new().append(true).open(root.with_extension("journal")).expect("a journal");
     let request = Request {
-        text: dunlin_daemon::patch::Bytes(text.into_encoded_bytes()),
+        text: dunlin_daemon::patch::Bytes::from(text.into_encoded_bytes()),
         cwd: root.clone().into(),
         workspace: root.into(),
         create_missing_dirs: true,

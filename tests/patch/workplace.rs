@@ -68,7 +68,7 @@ impl Workplace {
     pub fn request(&self, text: &[u8]) -> Request {
         let root = fs::canonicalize(self.root()).expect("the workspace exists");
         Request {
-            text: Bytes(text.to_vec()),
+            text: Bytes::from(text.to_vec()),
             cwd: root.clone().into(),
             workspace: root.into(),
             create_missing_dirs: true,
@@ -108,7 +108,7 @@ fn read_into(tree: &mut Tree, root: &Path, directory: &Path) {
             read_into(tree, root, &path);
             Node::Dir { mode }
         } else {
-            Node::File { bytes: Bytes(fs::read(&path).expect("a file that can be read")), mode }
+            Node::File { bytes: Bytes::from(fs::read(&path).expect("a file that can be read")), mode }
         };
         tree.insert(path.strip_prefix(root).expect("an entry under the root").to_owned(), node);
     }

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::diff::Replaced;
 use super::fold::Level;
 use super::indent::Indents;
 use super::locate::Place;
@@ -24,7 +25,8 @@ pub struct Edited {
     pub bytes: Vec<u8>,
     pub lines_added: u64,
     pub lines_removed: u64,
-    pub ranges: Vec<LineRange>,
+    /// In order; one that only removes lines has none of the new text.
+    pub replaced: Vec<Replaced>,
 }
 
 pub fn edit(text: &Text<'_>, hunks: &[Hunk], places: &[Place], grammar: Grammar) -> Edited {
@@ -42,7 +44,7 @@ struct Writer<'a> {
     edited: Edited,
     /// The next line of the old file.
     next: usize,
-    lines_written: u64,
+    lines_written: usize,
     /// A hunk that fits to the byte decides about the mark, or about the final newline, it covers.
     mark_is_literal: bool,
     end_is_literal: bool,
@@ -99,28 +101,31 @@ impl<'a> Writer<'a> {
                 is_literal || (grammar == Grammar::Unified && says_no_newline && place.old_len == 0);
         }
         let indents = (place.level >= Level::LeadingBlanks).then(|| self.indents(used, place.start));
-        let mut open_range: Option<LineRange> = None;
-        for line in used {
-            if line.kind != LineKind::Context && open_range.is_none() {
-                open_range = Some(LineRange { start: self.lines_written + 1, lines: 0 });
+        for run in used.chunk_by(|one, next| one.is_context() == next.is_context()) {
+            if run[0].is_context() {
+                run.iter().for_each(|_| self.copy_line());
+                continue;
             }
+            let start = (self.next, self.lines_written);
+            self.replace(run, is_literal, indents.as_ref());
+            self.edited.replaced.push(Replaced { old: start.0..self.next, new: start.1..self.lines_written });
+        }
+    }
+
+    fn replace(&mut self, run: &[HunkLine], is_literal: bool, indents: Option<&Indents<'_>>) {
+        for line in run {
             match line.kind {
-                LineKind::Context => {
-                    self.edited.ranges.extend(open_range.take());
-                    self.copy_line();
-                }
+                LineKind::Context => {}
                 LineKind::Remove => {
                     self.next += 1;
                     self.edited.lines_removed += 1;
                 }
                 LineKind::Add => {
-                    self.add_line(line, is_literal, indents.as_ref());
+                    self.add_line(line, is_literal, indents);
                     self.edited.lines_added += 1;
-                    open_range.as_mut().into_iter().for_each(|range| range.lines += 1);
                 }
             }
         }
-        self.edited.ranges.extend(open_range);
     }
 
     fn indents(&self, used: &'a [HunkLine], start: usize) -> Indents<'a> {

@@ -3,7 +3,7 @@
 //! Invariant: in this order each operation finds what it needs: a file that gives way to a directory goes
 //! first, a directory that gives way to a file is emptied first. Reads directories, changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -83,11 +83,12 @@ fn missing_directories(changes: &[FileChange], create: bool) -> Result<Vec<PathB
     let removed = paths(changes, |change| change.after == State::Absent);
     let written = paths(changes, |change| change.after != State::Absent);
     let mut missing: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut present: HashSet<&Path> = HashSet::new();
     for change in changes.iter().filter(|change| change.after != State::Absent) {
         let refused =
             |reason, message: String| PatchError::refused(Act::Write, &change.shown, reason, message);
         for ancestor in change.path.ancestors().skip(1) {
-            if missing.contains(ancestor) {
+            if present.contains(ancestor) || missing.contains(ancestor) {
                 break;
             }
             let shown = ancestor.display();
@@ -98,7 +99,10 @@ fn missing_directories(changes: &[FileChange], create: bool) -> Result<Vec<PathB
                 ));
             }
             match fs::symlink_metadata(ancestor) {
-                Ok(metadata) if metadata.is_dir() => break,
+                Ok(metadata) if metadata.is_dir() => {
+                    present.insert(ancestor);
+                    break;
+                }
                 Ok(_) if !removed.contains(ancestor) => {
                     return Err(refused(Reason::Exists, format!("{shown} is a file, not a directory")));
                 }

@@ -4,6 +4,7 @@
 //! until it is done. The directory and not the file is locked, because a file is replaced by the patch; no
 //! lock file is made. Who does not take locks is noticed by the comparison before the commit instead.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -19,9 +20,7 @@ pub struct Locks {
 }
 
 /// Locks `directories`, waiting for other patches at most until `wait` is over; `Err` names the busy one.
-pub fn lock(mut directories: Vec<PathBuf>, wait: Duration) -> Result<Locks, (PathBuf, io::Error)> {
-    directories.sort();
-    directories.dedup();
+pub fn lock(directories: BTreeSet<PathBuf>, wait: Duration) -> Result<Locks, (PathBuf, io::Error)> {
     let deadline = Instant::now() + wait;
     let mut held = Vec::with_capacity(directories.len());
     for directory in directories {

@@ -5,6 +5,7 @@
 //! sandbox: plain blocking file calls, no environment, no network. It makes no path check of its own: the
 //! kernel decides what may be touched, and its refusals are reported by name.
 
+mod diff;
 mod edit;
 mod envelope;
 mod error;
@@ -37,6 +38,7 @@ mod transaction;
 mod tree;
 mod undo;
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -217,10 +219,11 @@ fn base_of<'r>(patch: &Patch, request: &'r Request) -> &'r Path {
 
 fn lock_directories(patch: &Patch, base: &Path, request: &Request) -> Result<Locks, PatchError> {
     if request.dry_run {
-        return lock_all(Vec::new(), request.limits.lock_wait_ms);
+        return lock_all(BTreeSet::new(), request.limits.lock_wait_ms);
     }
     let mut tree = Tree::new(base, &request.workspace, 0, 0);
-    let mut directories = Vec::new();
+    let mut directories = BTreeSet::new();
+    let mut parents: HashSet<PathBuf> = HashSet::new();
     for section in &patch.sections {
         let target = match &section.change {
             Change::Update { target: Some(Target::Move(to) | Target::Copy(to)), .. } => Some(to),
@@ -231,13 +234,17 @@ fn lock_directories(patch: &Patch, base: &Path, request: &Request) -> Result<Loc
             if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
                 path = real(&path);
             }
-            directories.extend(tree::existing_directory(&path));
+            // One look per directory: a patch has many files in each.
+            if path.parent().is_some_and(|parent| !parents.contains(parent)) {
+                parents.extend(path.parent().map(Path::to_owned));
+                directories.extend(tree::existing_directory(&path));
+            }
         }
     }
     lock_all(directories, request.limits.lock_wait_ms)
 }
 
-fn lock_all(directories: Vec<PathBuf>, wait_ms: u64) -> Result<Locks, PatchError> {
+fn lock_all(directories: BTreeSet<PathBuf>, wait_ms: u64) -> Result<Locks, PatchError> {
     lock::lock(directories, Duration::from_millis(wait_ms))
         .map_err(|(path, error)| PatchError::io(Act::Lock, &path, error, &path, &path))
 }

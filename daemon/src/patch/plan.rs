@@ -12,6 +12,7 @@ use super::error::{Act, PatchError, Reason};
 use super::explain;
 use super::fold::Level;
 use super::locate::{Place, locate};
+use super::raw::Bytes;
 use super::report::{Action, FileReport, Fuzz};
 use super::state::{FileState, Permissions, State};
 use super::syntax::{Change, FileMode, Grammar, Hunk, Patch, Section, Target};
@@ -106,8 +107,8 @@ impl Planner<'_, '_> {
         let bytes = match self.tree.now(&path, shown)? {
             State::Absent => return refused(Reason::Missing, "there is no such file"),
             State::Other(kind) => return refused(Reason::Exists, &format!("it is {kind}, not a file")),
-            State::File(file) => file.bytes.0.clone(),
-            State::Link(target) => link_bytes(target),
+            State::File(file) => file.bytes.clone(),
+            State::Link(target) => link_bytes(target).into(),
         };
         if let Some(hunks) = hunks {
             let (edited, _) = self.edited(shown, &bytes, hunks)?;
@@ -148,16 +149,16 @@ impl Planner<'_, '_> {
             old => old,
         };
         let old_bytes = match &old {
-            State::File(file) => file.bytes.0.clone(),
-            State::Link(target) => link_bytes(target),
-            _ => Vec::new(),
+            State::File(file) => file.bytes.clone(),
+            State::Link(target) => link_bytes(target).into(),
+            _ => Bytes::default(),
         };
         let (edited, fuzz) = self.edited(shown, &old_bytes, hunks)?;
         let mut report = FileReport::new(shown, Action::Modified);
         report.take(&edited, fuzz);
         let new = with_content(&old, edited.bytes, mode);
         match target {
-            None => self.tree.set(&source, shown, new)?,
+            None => self.tree.set_edited(&source, shown, new, edited.replaced)?,
             Some(target) => self.put_at_target(shown, &entry, &source, target, new, &mut report)?,
         }
         Ok(report)
@@ -311,7 +312,11 @@ impl FileReport {
     fn take(&mut self, edited: &Edited, fuzz: Fuzz) {
         self.lines_added = edited.lines_added;
         self.lines_removed = edited.lines_removed;
-        self.ranges = edited.ranges.clone();
+        self.ranges = edited
+            .replaced
+            .iter()
+            .map(|run| LineRange { start: run.new.start as u64 + 1, lines: run.new.len() as u64 })
+            .collect();
         self.fuzz = fuzz;
     }
 }

@@ -245,7 +245,7 @@ proptest! {
         }
         let before = snapshot(root.path());
         let request = Request {
-            text: Bytes(codex_patch(&sections)),
+            text: Bytes::from(codex_patch(&sections)),
             cwd: root.path().into(),
             workspace: root.path().into(),
             create_missing_dirs: true,

@@ -5,13 +5,15 @@ use std::fmt;
 use std::ops::Deref;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// File contents; serialised as one run of bytes instead of one number after the other.
+/// File contents; serialised as one run of bytes instead of one number after the other. A clone shares them: a
+/// file's old bytes are in the tree, in the change, in the undo record and in the journal.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Bytes(pub Vec<u8>);
+pub struct Bytes(Arc<Vec<u8>>);
 
 /// A path, which on Linux is bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -22,6 +24,12 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Bytes {
+        Bytes(Arc::new(bytes))
     }
 }
 
@@ -65,7 +73,7 @@ impl Serialize for FilePath {
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        deserializer.deserialize_byte_buf(BytesVisitor).map(Bytes)
+        deserializer.deserialize_byte_buf(BytesVisitor).map(Bytes::from)
     }
 }
 

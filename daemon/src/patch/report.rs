@@ -1,22 +1,21 @@
 //! What a patch did, for the model (stdout, stderr), for the program (files) and for people (diff).
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use similar::TextDiff;
 
+use super::diff;
 use super::edit::LineRange;
 use super::error::{PatchError, Reason};
 use super::fold::Level;
-use super::raw::FilePath;
+use super::raw::{Bytes, FilePath};
 use super::state::State;
+use super::text::Text;
 use super::tree::FileChange;
 
 /// A diff for people stops growing here; the files and counts are always complete.
 const MAX_DIFF_BYTES: usize = 256 * 1024;
-/// Beyond this a file's diff falls back to a coarser one: it is for reading, not for applying.
-const DIFF_TIME: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
@@ -117,7 +116,7 @@ impl Report {
             exit_code: 0,
             stdout: summary(&files),
             stderr: notes.iter().map(|note| format!("{note}\n")).collect(),
-            diff: diff(changes),
+            diff: diff_of_all(changes),
             files,
             reason: None,
         }
@@ -154,7 +153,7 @@ fn summary(files: &[FileReport]) -> String {
     lines.join("\n") + "\n"
 }
 
-fn diff(changes: &[FileChange]) -> String {
+fn diff_of_all(changes: &[FileChange]) -> String {
     let mut diff = String::new();
     for change in changes {
         if diff.len() > MAX_DIFF_BYTES {
@@ -167,22 +166,19 @@ fn diff(changes: &[FileChange]) -> String {
 }
 
 fn file_diff(change: &FileChange) -> String {
-    let (old, new) = (content(&change.before), content(&change.after));
     let side = |state: &State, prefix: &str| match state {
         State::Absent => "/dev/null".to_owned(),
         _ => format!("{prefix}/{}", change.shown.display()),
     };
     let (from, to) = (side(&change.before, "a"), side(&change.after, "b"));
-    let mut shown = TextDiff::configure()
-        .timeout(DIFF_TIME)
-        .diff_lines(&old, &new)
-        .unified_diff()
-        .context_radius(3)
-        .header(&from, &to)
-        .to_string();
-    if shown.is_empty() {
-        shown = format!("--- {from}\n+++ {to}\n");
-    }
+    let mut shown = format!("--- {from}\n+++ {to}\n");
+    let (old, new) = (content(&change.before), content(&change.after));
+    let (old, new) = (Text::new(&old), Text::new(&new));
+    let known = change.replaced.as_deref().filter(|replaced| diff::is_all(replaced, &old, &new));
+    shown.push_str(&match known {
+        Some(replaced) => diff::unified(&old, &new, replaced),
+        None => diff::unified(&old, &new, &diff::compare(&old, &new)),
+    });
     if shown.len() > MAX_DIFF_BYTES {
         let end = (0..=MAX_DIFF_BYTES).rev().find(|end| shown.is_char_boundary(*end)).unwrap_or(0);
         shown.truncate(end);
@@ -191,10 +187,10 @@ fn file_diff(change: &FileChange) -> String {
     shown
 }
 
-fn content(state: &State) -> String {
+fn content(state: &State) -> Bytes {
     match state {
-        State::File(file) => String::from_utf8_lossy(&file.bytes).into_owned(),
-        State::Link(target) => target.to_string(),
-        State::Absent | State::Other(_) => String::new(),
+        State::File(file) => file.bytes.clone(),
+        State::Link(target) => target.as_os_str().as_bytes().to_vec().into(),
+        State::Absent | State::Other(_) => Bytes::default(),
     }
 }

@@ -3,13 +3,13 @@
 //! Invariant: it happens only if every place still holds what the patch left there; else nothing changes
 //! and the reason names the first place that does not.
 
-use similar::{ChangeTag, TextDiff};
-
+use super::diff;
 use super::error::{Act, PatchError, Reason};
 use super::gate::{Gate, Open};
 use super::layout::Emptied;
 use super::report::{Action, FileReport, Report};
 use super::state::{self, State};
+use super::text::Text;
 use super::transaction::{self, Journal, Terms};
 use super::tree::{FileChange, existing_directory};
 use super::undo::{FileUndo, Trace, Undo};
@@ -51,7 +51,21 @@ fn inverse(file: &FileUndo, undo: &Undo) -> Result<FileChange, PatchError> {
         State::Other(_) => State::Absent,
         before => before.clone(),
     };
-    Ok(FileChange { path: file.path.0.clone(), shown: file.shown.0.clone(), before: now, stamp, after })
+    let replaced = match (&now, &after) {
+        (State::File(now), State::File(after)) => Some((&now.bytes[..], &after.bytes[..])),
+        (State::File(now), _) => Some((&now.bytes[..], &b""[..])),
+        (_, State::File(after)) => Some((&b""[..], &after.bytes[..])),
+        _ => None,
+    };
+    let replaced = replaced.map(|(old, new)| diff::compare(&Text::new(old), &Text::new(new)));
+    Ok(FileChange {
+        path: file.path.0.clone(),
+        shown: file.shown.0.clone(),
+        before: now,
+        stamp,
+        after,
+        replaced,
+    })
 }
 
 fn file_report(change: &FileChange) -> FileReport {
@@ -61,17 +75,9 @@ fn file_report(change: &FileChange) -> FileReport {
         _ => Action::Modified,
     };
     let mut report = FileReport::new(&change.shown, action);
-    let bytes = |state: &State| match state {
-        State::File(file) => String::from_utf8_lossy(&file.bytes).into_owned(),
-        _ => String::new(),
-    };
-    let (old, new) = (bytes(&change.before), bytes(&change.after));
-    for line in TextDiff::from_lines(&old, &new).iter_all_changes() {
-        match line.tag() {
-            ChangeTag::Insert => report.lines_added += 1,
-            ChangeTag::Delete => report.lines_removed += 1,
-            ChangeTag::Equal => {}
-        }
+    for run in change.replaced.iter().flatten() {
+        report.lines_added += run.new.len() as u64;
+        report.lines_removed += run.old.len() as u64;
     }
     report
 }

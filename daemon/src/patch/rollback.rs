@@ -97,7 +97,7 @@ impl Transaction<'_, '_> {
 /// Puts `before` back at `path` by way of a new file `beside`, whatever stands there.
 pub fn restore(before: &State, path: &Path, beside: &Path) -> io::Result<()> {
     match before {
-        State::File(file) => Stager::new(&mut Open, 1).write_new(file, beside)?,
+        State::File(file) => Stager::new(&mut Open, 1).write(file, beside)?,
         State::Link(target) => std::os::unix::fs::symlink(&target.0, beside)?,
         State::Absent | State::Other(_) => return fs::remove_file(path),
     }

@@ -12,7 +12,7 @@ use super::text::Text;
 
 pub struct Search<'a> {
     pub text: &'a Text<'a>,
-    hashes: [OnceCell<Vec<u64>>; Level::FOLDED.len()],
+    hashes: [OnceCell<Vec<u32>>; Level::FOLDED.len()],
 }
 
 impl<'a> Search<'a> {
@@ -23,11 +23,13 @@ impl<'a> Search<'a> {
     /// All indices from `from` on where `pattern` matches at `level`, in order. `pattern` is not empty.
     pub fn runs(&self, level: Level, pattern: &[&HunkLine], from: usize) -> Vec<usize> {
         let fold = level.max(Level::Exact);
-        let wanted: Vec<u64> = pattern.iter().map(|line| hash(&fold.fold(&line.body))).collect();
+        let wanted: Vec<u32> = pattern.iter().map(|line| hash(&fold.fold(&line.body))).collect();
         let hashes = self.hashes(fold);
         let Some(last) = hashes.len().checked_sub(wanted.len()) else { return Vec::new() };
-        (from..=last)
-            .filter(|&start| hashes[start] == wanted[0] && hashes[start..start + wanted.len()] == wanted[..])
+        let Some(firsts) = hashes.get(from..=last) else { return Vec::new() };
+        positions(firsts, wanted[0])
+            .map(|index| from + index)
+            .filter(|&start| hashes[start..start + wanted.len()] == wanted[..])
             .filter(|&start| self.is_run(level, pattern, start))
             .collect()
     }
@@ -55,7 +57,8 @@ impl<'a> Search<'a> {
         for level in Level::FOLDED {
             let wanted = hash(&level.fold(anchor));
             let hashes = self.hashes(level);
-            let found: Vec<usize> = (from..hashes.len()).filter(|&index| hashes[index] == wanted).collect();
+            let firsts = hashes.get(from..).unwrap_or_default();
+            let found: Vec<usize> = positions(firsts, wanted).map(|index| from + index).collect();
             if !found.is_empty() {
                 return found;
             }
@@ -65,7 +68,7 @@ impl<'a> Search<'a> {
         (from..self.text.len()).filter(begins).collect()
     }
 
-    fn hashes(&self, level: Level) -> &[u64] {
+    fn hashes(&self, level: Level) -> &[u32] {
         let slot = Level::FOLDED.iter().position(|folded| *folded == level).unwrap_or(0);
         self.hashes[slot].get_or_init(|| {
             (0..self.text.len()).map(|index| hash(&level.fold(self.text.body(index)))).collect()
@@ -73,8 +76,22 @@ impl<'a> Search<'a> {
     }
 }
 
-fn hash(line: &[u8]) -> u64 {
+/// Where `wanted` is. Whole blocks are ruled out at once, which the compiler does with vector instructions: a patch
+/// of many hunks asks this of the whole file for each.
+fn positions(hashes: &[u32], wanted: u32) -> impl Iterator<Item = usize> {
+    const BLOCK: usize = 64;
+    let has_it = move |block: &[u32]| block.iter().fold(false, |found, hash| found | (*hash == wanted));
+    hashes.chunks(BLOCK).enumerate().filter(move |(_, block)| has_it(block)).flat_map(
+        move |(number, block)| {
+            (0..block.len())
+                .filter(move |index| block[*index] == wanted)
+                .map(move |index| number * BLOCK + index)
+        },
+    )
+}
+
+fn hash(line: &[u8]) -> u32 {
     let mut hasher = DefaultHasher::new();
     hasher.write(line);
-    hasher.finish()
+    hasher.finish() as u32
 }

@@ -39,22 +39,31 @@ pub struct Staged {
 }
 
 /// Names for our own files in the directories `beside`, which no earlier run can have used.
-pub fn names(directories: &[PathBuf]) -> Vec<PathBuf> {
+pub fn names<'p>(directories: impl Iterator<Item = &'p Path>) -> Vec<PathBuf> {
     let token = RandomState::new().hash_one(std::process::id());
     let name =
-        |(index, directory): (usize, &PathBuf)| directory.join(format!(".dunlin-patch-{token:016x}-{index}"));
-    directories.iter().enumerate().map(name).collect()
+        |(index, directory): (usize, &Path)| directory.join(format!(".dunlin-patch-{token:016x}-{index}"));
+    directories.enumerate().map(name).collect()
 }
 
 /// Writes staged files; each is on the disk before the commit begins.
 pub struct Stager<'g> {
     gate: &'g mut dyn Gate,
     sync_each: bool,
+    /// A directory whose new files come without attributes: no default ACL, no label.
+    plain_directory: Option<PathBuf>,
+}
+
+/// A file that was written, and what it turned out to be.
+struct Written {
+    handle: File,
+    inode: u64,
+    permissions: Permissions,
 }
 
 impl<'g> Stager<'g> {
     pub fn new(gate: &'g mut dyn Gate, file_count: usize) -> Stager<'g> {
-        Stager { gate, sync_each: file_count <= MANY_FILES }
+        Stager { gate, sync_each: file_count <= MANY_FILES, plain_directory: None }
     }
 
     /// Stages one change at `beside`.
@@ -69,13 +78,8 @@ impl<'g> Stager<'g> {
                 Ok(staged(Method::Rename, fs::symlink_metadata(beside)?.ino(), Permissions::Default))
             }
             State::File(file) => {
-                let method = self.stage_file(change, file, beside)?;
-                let metadata = fs::symlink_metadata(beside)?;
-                let permissions = match method {
-                    Method::InPlace => file.permissions,
-                    _ => Permissions::Exact(metadata.mode() & 0o7777),
-                };
-                Ok(staged(method, metadata.ino(), permissions))
+                let (method, written) = self.stage_file(change, file, beside)?;
+                Ok(staged(method, written.inode, written.permissions))
             }
         }
     }
@@ -92,51 +96,98 @@ impl<'g> Stager<'g> {
         }
     }
 
-    fn stage_file(&mut self, change: &FileChange, file: &FileState, beside: &Path) -> io::Result<Method> {
+    fn stage_file(
+        &mut self,
+        change: &FileChange,
+        file: &FileState,
+        beside: &Path,
+    ) -> io::Result<(Method, Written)> {
         let (State::File(old), Some(stamp)) = (&change.before, change.stamp) else {
-            self.write_new(file, beside)?;
-            return Ok(Method::Rename);
+            return Ok((Method::Rename, self.write_new(file, beside)?));
         };
-        if stamp.links == 1 && self.write_like(file, stamp.owner, beside)? {
-            return Ok(Method::Rename);
+        if stamp.links == 1
+            && let Some(written) = self.write_like(file, stamp.owner, beside)?
+        {
+            return Ok((Method::Rename, written));
         }
         self.gate.pass(Step::Stage, beside)?;
-        let handle = create(&old.bytes, 0o600, beside)?;
+        let (mut handle, metadata) = create(0o600, beside)?;
+        handle.write_all(&old.bytes)?;
         self.sync(&handle, beside)?;
-        Ok(Method::InPlace)
+        Ok((Method::InPlace, Written { handle, inode: metadata.ino(), permissions: file.permissions }))
+    }
+
+    /// Puts a file where nothing stands.
+    pub fn write(&mut self, file: &FileState, path: &Path) -> io::Result<()> {
+        self.write_new(file, path).map(drop)
     }
 
     /// Writes a file that nothing stands for yet.
-    pub fn write_new(&mut self, file: &FileState, path: &Path) -> io::Result<()> {
+    fn write_new(&mut self, file: &FileState, path: &Path) -> io::Result<Written> {
         self.gate.pass(Step::Stage, path)?;
         let mode = match file.permissions {
             Permissions::Default => 0o666,
             Permissions::Executable => 0o777,
             Permissions::Exact(_) => 0o600,
         };
-        let handle = create(&file.bytes, mode, path)?;
+        let (mut handle, metadata) = create(mode, path)?;
+        handle.write_all(&file.bytes)?;
+        let mut written =
+            Written { handle, inode: metadata.ino(), permissions: Permissions::Exact(mode_of(&metadata)) };
         if let Permissions::Exact(mode) = file.permissions {
             self.gate.pass(Step::KeepMetadata, path)?;
-            handle.set_permissions(FsPermissions::from_mode(mode))?;
+            written.set_mode(mode)?;
         }
         if !file.xattrs.is_empty() {
             // Some attributes belong to the kernel, which gives a new file its own.
-            let _ = state::set_xattrs(&handle, &file.xattrs);
+            let _ = state::set_xattrs(&written.handle, &file.xattrs);
         }
-        self.sync(&handle, path)
+        self.sync(&written.handle, path)?;
+        Ok(written)
     }
 
-    /// Writes a file that can replace one of `owner`; `false`, and nothing left, if it cannot be made like it.
-    fn write_like(&mut self, file: &FileState, owner: (u32, u32), path: &Path) -> io::Result<bool> {
+    /// Writes a file that can replace one of `owner`; nothing, and nothing left, if it cannot be made like it.
+    fn write_like(
+        &mut self,
+        file: &FileState,
+        owner: (u32, u32),
+        path: &Path,
+    ) -> io::Result<Option<Written>> {
         self.gate.pass(Step::Stage, path)?;
-        let handle = create(&file.bytes, 0o600, path)?;
-        self.gate.pass(Step::KeepMetadata, path)?;
-        if keep_metadata(&handle, file, owner).is_err() {
+        // An access list narrows what the bits of its file say, so it has to be there before they are.
+        let mode = match file.permissions {
+            Permissions::Exact(mode) if file.xattrs.is_empty() => mode & 0o777,
+            _ => 0o600,
+        };
+        let (handle, metadata) = create(mode, path)?;
+        let permissions = Permissions::Exact(mode_of(&metadata));
+        let mut written = Written { handle, inode: metadata.ino(), permissions };
+        let is_owner = (metadata.uid(), metadata.gid()) == owner;
+        if !is_owner && fchown(&written.handle, Some(owner.0), Some(owner.1)).is_err() {
             fs::remove_file(path)?;
-            return Ok(false);
+            return Ok(None);
         }
-        self.sync(&handle, path)?;
-        Ok(true)
+        written.handle.write_all(&file.bytes)?;
+        self.gate.pass(Step::KeepMetadata, path)?;
+        if self.keep_metadata(&mut written, file, path).is_err() {
+            fs::remove_file(path)?;
+            return Ok(None);
+        }
+        self.sync(&written.handle, path)?;
+        Ok(Some(written))
+    }
+
+    fn keep_metadata(&mut self, written: &mut Written, file: &FileState, path: &Path) -> io::Result<()> {
+        if let Permissions::Exact(mode) = file.permissions {
+            written.set_mode(mode)?;
+        }
+        if file.xattrs.is_empty() && self.plain_directory.as_deref() == path.parent() {
+            return Ok(());
+        }
+        if state::set_xattrs(&written.handle, &file.xattrs)? == 0 {
+            self.plain_directory = path.parent().map(Path::to_owned);
+        }
+        Ok(())
     }
 
     fn sync(&mut self, handle: &File, path: &Path) -> io::Result<()> {
@@ -148,21 +199,29 @@ impl<'g> Stager<'g> {
     }
 }
 
-fn keep_metadata(handle: &File, file: &FileState, owner: (u32, u32)) -> io::Result<()> {
-    let metadata = handle.metadata()?;
-    if (metadata.uid(), metadata.gid()) != owner {
-        fchown(handle, Some(owner.0), Some(owner.1))?;
+impl Written {
+    /// After the content: writing takes set-id bits away.
+    fn set_mode(&mut self, mode: u32) -> io::Result<()> {
+        if self.permissions != Permissions::Exact(mode) || mode & 0o6000 != 0 {
+            self.handle.set_permissions(FsPermissions::from_mode(mode))?;
+            self.permissions = Permissions::Exact(mode);
+        }
+        if mode & 0o6000 != 0 {
+            // A set-group-id bit of a group that is not ours is dropped without an error.
+            self.permissions = Permissions::Exact(mode_of(&self.handle.metadata()?));
+        }
+        Ok(())
     }
-    if let Permissions::Exact(mode) = file.permissions {
-        handle.set_permissions(FsPermissions::from_mode(mode))?;
-    }
-    state::set_xattrs(handle, &file.xattrs)
 }
 
-fn create(bytes: &[u8], mode: u32, path: &Path) -> io::Result<File> {
-    let mut handle = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    handle.write_all(bytes)?;
-    Ok(handle)
+fn mode_of(metadata: &fs::Metadata) -> u32 {
+    metadata.mode() & 0o7777
+}
+
+fn create(mode: u32, path: &Path) -> io::Result<(File, fs::Metadata)> {
+    let handle = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let metadata = handle.metadata()?;
+    Ok((handle, metadata))
 }
 
 /// Removes whatever of our own files is still there; `Err` names the first that stayed.

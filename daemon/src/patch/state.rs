@@ -75,12 +75,12 @@ impl Stamp {
 
 impl FileState {
     pub fn new(bytes: Vec<u8>, permissions: Permissions) -> FileState {
-        FileState { bytes: Bytes(bytes), permissions, xattrs: Vec::new() }
+        FileState { bytes: bytes.into(), permissions, xattrs: Vec::new() }
     }
 
     /// The same file with other content.
     pub fn with_bytes(&self, bytes: Vec<u8>) -> FileState {
-        FileState { bytes: Bytes(bytes), permissions: self.permissions, xattrs: self.xattrs.clone() }
+        FileState { bytes: bytes.into(), permissions: self.permissions, xattrs: self.xattrs.clone() }
     }
 }
 
@@ -112,22 +112,30 @@ pub fn read(path: &Path, limit_bytes: u64) -> io::Result<(State, Option<Stamp>)>
     if metadata.len() > limit_bytes {
         return too_large(metadata.len());
     }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
-    (&mut file).take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    let bytes = read_whole(&mut file, metadata.len(), limit_bytes)?;
     if bytes.len() as u64 > limit_bytes {
         return too_large(bytes.len() as u64);
     }
     let permissions = Permissions::Exact(metadata.mode() & 0o7777);
-    let state = FileState { bytes: Bytes(bytes), permissions, xattrs: xattrs(&file)? };
+    let state = FileState { bytes: bytes.into(), permissions, xattrs: xattrs(&file)? };
     Ok((State::File(state), Some(Stamp::of(&metadata))))
+}
+
+/// What a file of this size holds. One that has grown meanwhile is seen to have changed before the commit; one
+/// whose size is not told (in /proc) is read to its end.
+fn read_whole(file: &mut File, size: u64, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(size as usize);
+    let most = if size == 0 { limit.saturating_add(1) } else { size };
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 pub fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Makes the attributes of `file` be `wanted`.
-pub fn set_xattrs(file: &File, wanted: &[(Bytes, Bytes)]) -> io::Result<()> {
+/// Makes the attributes of `file` be `wanted`; returns how many it had.
+pub fn set_xattrs(file: &File, wanted: &[(Bytes, Bytes)]) -> io::Result<usize> {
     let present = xattrs(file)?;
     for (name, _) in present.iter().filter(|(name, _)| !wanted.iter().any(|(other, _)| other == name)) {
         file.remove_xattr(OsStr::from_bytes(name))?;
@@ -135,7 +143,7 @@ pub fn set_xattrs(file: &File, wanted: &[(Bytes, Bytes)]) -> io::Result<()> {
     for (name, value) in wanted.iter().filter(|pair| !present.contains(pair)) {
         file.set_xattr(OsStr::from_bytes(name), value)?;
     }
-    Ok(())
+    Ok(present.len())
 }
 
 fn xattrs(file: &File) -> io::Result<Vec<(Bytes, Bytes)>> {
@@ -147,7 +155,7 @@ fn xattrs(file: &File) -> io::Result<Vec<(Bytes, Bytes)>> {
     let mut found = Vec::new();
     for name in names {
         if let Some(value) = file.get_xattr(&name)? {
-            found.push((Bytes(name.as_bytes().to_vec()), Bytes(value)));
+            found.push((name.as_bytes().to_vec().into(), value.into()));
         }
     }
     Ok(found)

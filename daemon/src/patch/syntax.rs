@@ -95,6 +95,10 @@ pub enum LineKind {
 }
 
 impl HunkLine {
+    pub fn is_context(&self) -> bool {
+        self.kind == LineKind::Context
+    }
+
     pub fn is_old(&self) -> bool {
         self.kind != LineKind::Add
     }

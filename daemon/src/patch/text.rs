@@ -12,7 +12,16 @@ pub struct Text<'a> {
 
 impl<'a> Text<'a> {
     pub fn new(bytes: &'a [u8]) -> Text<'a> {
-        Text { lines: bytes.split_inclusive(|&byte| byte == b'\n').collect() }
+        let mut lines = Vec::new();
+        let mut start = 0;
+        for newline in memchr::memchr_iter(b'\n', bytes) {
+            lines.push(&bytes[start..=newline]);
+            start = newline + 1;
+        }
+        if start < bytes.len() {
+            lines.push(&bytes[start..]);
+        }
+        Text { lines }
     }
 
     pub fn len(&self) -> usize {

@@ -8,6 +8,7 @@
 //! all back. A file is swapped for its new content in one step, and what the swap returns must be what was
 //! read, so a change in between is never lost. Decides nothing about contents.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -83,12 +84,15 @@ pub fn commit(
 /// One name of our own for each change, in a directory that stays.
 fn names_beside(changes: &[FileChange], layout: &Layout) -> Vec<PathBuf> {
     let goes = |directory: &Path| layout.removed_dirs.iter().any(|(removed, _)| removed == directory);
-    let home = |change: &FileChange| {
-        let mut directory = existing_directory(&change.path).unwrap_or_else(|| PathBuf::from("/"));
-        while goes(&directory) && directory.pop() {}
-        directory
-    };
-    stage::names(&changes.iter().map(home).collect::<Vec<_>>())
+    let mut homes: HashMap<Option<&Path>, PathBuf> = HashMap::new();
+    for change in changes {
+        homes.entry(change.path.parent()).or_insert_with(|| {
+            let mut directory = existing_directory(&change.path).unwrap_or_else(|| PathBuf::from("/"));
+            while goes(&directory) && directory.pop() {}
+            directory
+        });
+    }
+    stage::names(changes.iter().map(|change| homes[&change.path.parent()].as_path()))
 }
 
 pub(super) struct Transaction<'a, 'g> {

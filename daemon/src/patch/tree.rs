@@ -3,12 +3,13 @@
 //! Invariant: a file has one entry however many names lead to it through links and `..`; `before` is what
 //! was read, once; nothing is written here. Which paths may be touched is the kernel's decision, not ours.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use super::diff::Replaced;
 use super::error::{Act, PatchError, Reason};
 use super::state::{self, Stamp, State};
 
@@ -20,7 +21,7 @@ pub struct Tree<'a> {
     file_limit: u64,
     bytes_left: u64,
     parents: HashMap<PathBuf, PathBuf>,
-    entries: BTreeMap<PathBuf, Entry>,
+    entries: HashMap<PathBuf, Entry>,
 }
 
 #[derive(Debug)]
@@ -31,6 +32,7 @@ struct Entry {
     /// As the patch names it.
     shown: PathBuf,
     was_set: bool,
+    replaced: Option<Vec<Replaced>>,
 }
 
 /// A file that the patch changes.
@@ -42,12 +44,14 @@ pub struct FileChange {
     pub before: State,
     pub stamp: Option<Stamp>,
     pub after: State,
+    /// Which lines differ, where one edit led from `before` to `after`.
+    pub replaced: Option<Vec<Replaced>>,
 }
 
 impl<'a> Tree<'a> {
     /// Names in the patch are relative to `base`.
     pub fn new(base: &'a Path, workspace: &'a Path, file_limit: u64, total_limit: u64) -> Tree<'a> {
-        let (parents, entries) = (HashMap::new(), BTreeMap::new());
+        let (parents, entries) = (HashMap::new(), HashMap::new());
         Tree { base, workspace, file_limit, bytes_left: total_limit, parents, entries }
     }
 
@@ -82,6 +86,21 @@ impl<'a> Tree<'a> {
         entry.now = state;
         entry.was_set = true;
         entry.shown = shown.to_owned();
+        entry.replaced = None;
+        Ok(())
+    }
+
+    /// `set` to what one edit made of the entry.
+    pub fn set_edited(
+        &mut self,
+        path: &Path,
+        shown: &Path,
+        state: State,
+        replaced: Vec<Replaced>,
+    ) -> Result<(), PatchError> {
+        let is_first = !self.entry(path, shown)?.was_set;
+        self.set(path, shown, state)?;
+        self.entry(path, shown)?.replaced = is_first.then_some(replaced);
         Ok(())
     }
 
@@ -93,12 +112,14 @@ impl<'a> Tree<'a> {
     /// Everything that ends up different, in the order of the paths.
     pub fn into_changes(self) -> Vec<FileChange> {
         let changed = self.entries.into_iter().filter(|(_, entry)| entry.before != entry.now);
-        changed
+        let mut changes: Vec<FileChange> = changed
             .map(|(path, entry)| {
-                let Entry { before, stamp, now, shown, .. } = entry;
-                FileChange { path, shown, before, stamp, after: now }
+                let Entry { before, stamp, now, shown, replaced, .. } = entry;
+                FileChange { path, shown, before, stamp, after: now, replaced }
             })
-            .collect()
+            .collect();
+        changes.sort_by(|one, other| one.path.cmp(&other.path));
+        changes
     }
 
     fn entry(&mut self, path: &Path, shown: &Path) -> Result<&mut Entry, PatchError> {
@@ -110,7 +131,7 @@ impl<'a> Tree<'a> {
                 self.bytes_left = self.bytes_left.saturating_sub(file.bytes.len() as u64);
             }
             let now = before.clone();
-            let entry = Entry { before, stamp, now, shown: shown.to_owned(), was_set: false };
+            let entry = Entry { before, stamp, now, shown: shown.to_owned(), was_set: false, replaced: None };
             self.entries.insert(path.to_owned(), entry);
         }
         Ok(self.entries.get_mut(path).expect("the entry was inserted above if it was not there"))

@@ -97,7 +97,7 @@ impl Patches {
         }
         let (sandbox, cwd) = self.place(apply).await?;
         let request = Request {
-            text: Bytes(apply.text.clone()),
+            text: Bytes::from(apply.text.clone()),
             cwd: FilePath(cwd.clone()),
             workspace: FilePath(PathBuf::from(&sandbox.workspace)),
             create_missing_dirs: apply.create_missing_dirs,

@@ -48,7 +48,7 @@ fn answer(sandbox: &Sandbox, kind: Kind, request: &[u8]) -> Vec<u8> {
 
 fn request(text: &str, workspace: &Path) -> Vec<u8> {
     let request = Request {
-        text: dunlin_daemon::patch::Bytes(text.into()),
+        text: dunlin_daemon::patch::Bytes::from(Vec::from(text)),
         cwd: workspace.into(),
         workspace: workspace.into(),
         create_missing_dirs: true,
