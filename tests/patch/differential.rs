@@ -241,30 +241,16 @@ fn generated_diffs_that_git_accepts_give_the_same_tree() {
     assert!(refused_by_us <= 3, "{refused_by_us} refused");
 }
 
-/// Codex's binary: `$CODEX_BIN`, or with `DUNLIN_TEST_CODEX=1` from npm, kept in the target directory.
+/// Codex's program: `$CODEX_BIN`, which `.ci/run` sets to the one it got from npm.
 fn codex() -> Option<PathBuf> {
-    if let Some(binary) = std::env::var_os("CODEX_BIN") {
-        return Some(binary.into());
-    }
-    if std::env::var("DUNLIN_TEST_CODEX").as_deref() != Ok("1") {
+    let binary = std::env::var_os("CODEX_BIN").map(PathBuf::from);
+    if binary.is_none() {
         eprintln!(
-            "SKIPPED: no comparison with Codex; set CODEX_BIN, or DUNLIN_TEST_CODEX=1 to get it from npm"
+            "SKIPPED: no comparison with Codex: `npm install --prefix target/codex @openai/codex@0.169.0` and \
+             CODEX_BIN=$PWD/target/codex/node_modules/.bin/codex bring it"
         );
-        return None;
     }
-    let prefix = Path::new(env!("CARGO_TARGET_TMPDIR")).join("codex");
-    let binary = prefix.join("node_modules/.bin/codex");
-    if !binary.exists() {
-        let install = Command::new("npm")
-            .args(["install", "--silent", "--no-audit", "--no-fund", "@openai/codex", "--prefix"])
-            .arg(&prefix)
-            .status();
-        if !install.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: npm cannot install @openai/codex");
-            return None;
-        }
-    }
-    Some(binary)
+    binary
 }
 
 fn run_codex(binary: &Path, root: &Path, patch: &str) -> Output {

@@ -1,8 +1,9 @@
 //! The patch engine: text in, files changed all together or not at all, and a record that takes it back.
 //!
 //! Invariant: whatever happens, kills included, each file ends as the patch says or as it was; nothing is
-//! overwritten, dropped or matched ambiguously in silence. It runs in a single-threaded process inside the
-//! sandbox: plain blocking file calls, no environment, no network. It makes no path check of its own: the
+//! overwritten, dropped or matched ambiguously in silence. It runs in a process of its own inside the
+//! sandbox: plain blocking file calls, no environment, no network; a large patch starts threads that only sync
+//! or remove files, and does without where it may not. It makes no path check of its own: the
 //! kernel decides what may be touched, and its refusals are reported by name.
 
 mod diff;

@@ -41,7 +41,7 @@ pub fn recover(journal: &[u8]) -> Result<Recovery, postcard::Error> {
     }
     for entry in &entries {
         if let Entry::Staging(paths) = entry {
-            let _ = stage::discard(paths.iter().map(|path| path.0.clone()));
+            let _ = stage::discard(&paths.iter().map(|path| path.0.clone()).collect::<Vec<_>>());
         }
     }
     Ok(recovery)

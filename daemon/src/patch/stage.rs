@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown, symlink};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::gate::{Gate, Step};
 use super::state::{self, FileState, Permissions, State};
@@ -15,6 +16,8 @@ use super::tree::FileChange;
 
 /// Above this many files one sync of the file system is cheaper than one for each file.
 const MANY_FILES: usize = 16;
+/// Threads that remove the old files of a large patch.
+const REMOVERS: usize = 4;
 
 /// How a change gets its new content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,15 +87,15 @@ impl<'g> Stager<'g> {
         }
     }
 
-    /// Makes what was staged survive a crash of the machine, where `stage` has not done so.
-    pub fn finish(self, staged: &[Staged]) -> io::Result<()> {
+    /// What has to be synced so that everything staged survives a crash of the machine; `stage` has done it for a few.
+    pub fn finish(self, staged: &[Staged]) -> io::Result<Option<File>> {
         let directory = staged.first().and_then(|staged| staged.beside.parent());
         match directory {
             Some(directory) if !self.sync_each => {
                 self.gate.pass(Step::Sync, directory)?;
-                Ok(nix::unistd::syncfs(File::open(directory)?)?)
+                File::open(directory).map(Some)
             }
-            _ => Ok(()),
+            _ => Ok(None),
         }
     }
 
@@ -224,15 +227,36 @@ fn create(mode: u32, path: &Path) -> io::Result<(File, fs::Metadata)> {
     Ok((handle, metadata))
 }
 
-/// Removes whatever of our own files is still there; `Err` names the first that stayed.
-pub fn discard(paths: impl Iterator<Item = PathBuf>) -> Result<(), PathBuf> {
+/// Removes whatever of our own files is still there; `Err` names the first that stayed. Many are removed by several
+/// threads: a file system may wait for the device at each.
+pub fn discard(paths: &[PathBuf]) -> Result<(), PathBuf> {
+    let share = paths.len().div_ceil(REMOVERS).max(MANY_FILES);
+    let (own, others) = paths.split_at(share.min(paths.len()));
+    thread::scope(|scope| {
+        let others: Vec<_> = others
+            .chunks(share)
+            .map(|paths| (paths, thread::Builder::new().spawn_scoped(scope, move || remove_all(paths))))
+            .collect();
+        let first = remove_all(own);
+        others.into_iter().fold(first, |first, (paths, started)| {
+            let removed = started.map(|removing| removing.join());
+            // What a thread that could not start, or did not end, has left.
+            first.and(match removed {
+                Ok(Ok(removed)) => removed,
+                _ => remove_all(paths),
+            })
+        })
+    })
+}
+
+fn remove_all(paths: &[PathBuf]) -> Result<(), PathBuf> {
     let mut left = None;
     for path in paths {
-        match fs::remove_file(&path) {
+        match fs::remove_file(path) {
             Ok(()) => {}
             Err(error) if state::is_absence(&error) => {}
             Err(_) => left = left.or(Some(path)),
         }
     }
-    left.map_or(Ok(()), Err)
+    left.map_or(Ok(()), |path| Err(path.clone()))
 }

@@ -13,6 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::libc;
@@ -63,19 +64,20 @@ pub fn commit(
     gate: &mut dyn Gate,
 ) -> Result<Committed, PatchError> {
     let layout = layout(changes, &terms.emptied, terms.create_missing_dirs)?;
-    let beside = names_beside(changes, &layout);
+    let mut beside = names_beside(changes, &layout);
     let mut transaction = Transaction { changes, terms, gate, staged: Vec::new(), done: Vec::new() };
     let result = transaction.run(&layout, &beside, journal);
     match result {
         Ok(undo) => {
             // Past the point of no return: what cannot be removed is named, not an error.
-            let left_over = stage::discard(beside.into_iter()).err();
+            let left_over = stage::discard(&beside).err();
             write_entry(journal, &Entry::Done, terms.workspace, &mut super::gate::Open).ok();
             Ok(Committed { undo, left_over })
         }
         Err(error) => {
             let lost = transaction.roll_back();
-            let _ = stage::discard(beside.into_iter().filter(|path| !lost.iter().any(|l| l.keeps(path))));
+            beside.retain(|path| !lost.iter().any(|lost| lost.keeps(path)));
+            let _ = stage::discard(&beside);
             Err(error.with_lost(lost.into_iter().map(|lost| lost.message).collect()))
         }
     }
@@ -113,17 +115,27 @@ impl Transaction<'_, '_> {
         let workspace = self.terms.workspace;
         let staging = beside.iter().cloned().map(Into::into).collect();
         write_entry(journal, &Entry::Staging(staging), workspace, self.gate)?;
-        self.stage_all(beside)?;
-        self.compare_all()?;
-        let undo = self.undo_record(layout, beside);
-        write_entry(journal, &Entry::Commit(undo.clone(), self.terms.report.clone()), workspace, self.gate)?;
+        let unsynced = self.stage_all(beside)?;
+        let undo = thread::scope(|scope| -> Result<Undo, PatchError> {
+            // The device writes while we look again at every file; nothing is swapped before both are done.
+            let sync = || unsynced.as_ref().map_or(Ok(()), |file| Ok(nix::unistd::syncfs(file)?));
+            let syncing =
+                unsynced.as_ref().and_then(|_| thread::Builder::new().spawn_scoped(scope, sync).ok());
+            self.compare_all()?;
+            let undo = self.undo_record(layout, beside);
+            let entry = Entry::Commit(undo.clone(), self.terms.report.clone());
+            write_entry(journal, &entry, workspace, self.gate)?;
+            let synced = syncing.and_then(|syncing| syncing.join().ok()).unwrap_or_else(sync);
+            synced.map_err(|error| PatchError::io(Act::Write, workspace, error, workspace, workspace))?;
+            Ok(undo)
+        })?;
         for operation in &layout.operations {
             self.operate(operation)?;
         }
         Ok(undo)
     }
 
-    fn stage_all(&mut self, beside: &[PathBuf]) -> Result<(), PatchError> {
+    fn stage_all(&mut self, beside: &[PathBuf]) -> Result<Option<File>, PatchError> {
         let workspace = self.terms.workspace;
         let mut stager = Stager::new(self.gate, self.changes.len());
         for (change, beside) in self.changes.iter().zip(beside) {
@@ -132,10 +144,11 @@ impl Transaction<'_, '_> {
             })?;
             self.staged.push(staged);
         }
-        stager
+        let unsynced = stager
             .finish(&self.staged)
             .map_err(|error| PatchError::io(Act::Write, workspace, error, workspace, workspace))?;
-        self.refuse_one_file_twice()
+        self.refuse_one_file_twice()?;
+        Ok(unsynced)
     }
 
     /// Two names of one hard-linked file: one of the two contents would be lost.
