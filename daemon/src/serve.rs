@@ -33,8 +33,8 @@ use crate::{
     rpc,
     sandbox::Machine,
     session::{
-        events::Listener, guarding::Guarding, patches::Patches, registry::Registry, retention,
-        sandboxes::Sandboxes, start::Starter,
+        events::Listener, guarding::Guarding, patches::Patches, planting::Planting, registry::Registry,
+        retention, sandboxes::Sandboxes, start::Starter,
     },
 };
 
@@ -79,9 +79,15 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
         profiles: Profiles::new(&config),
         machine: Arc::new(Machine::probe(keeper, hidden)),
     };
+    let planting = Planting::new(link.clone(), registry.clone(), Audit::new(&place.state));
     let (told, restored) = oneshot::channel();
-    let listening =
-        Listener { link: link.clone(), registry, sandboxes: sandboxes.clone(), restored: Some(told) };
+    let listening = Listener {
+        link: link.clone(),
+        registry,
+        sandboxes: sandboxes.clone(),
+        planting,
+        restored: Some(told),
+    };
     let mut keeper_gone = tokio::spawn(listening.run(events));
     restored.await.context("the keeper is gone")?;
     sandboxes.sweep(&link).await;

@@ -7,6 +7,7 @@ mod bad_input;
 mod demo;
 mod exec;
 mod limits;
+mod planted;
 mod repl;
 mod review_keeper;
 mod run;

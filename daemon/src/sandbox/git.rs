@@ -14,7 +14,7 @@ use dunlin_sandbox_profiles::{Git, Guard};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
-use super::{SandboxError, git_syntax, view::unreadable};
+use super::{Caller, SandboxError, git_syntax, identity, view::unreadable};
 
 /// Git directories of submodules looked for, and how deep their names may nest.
 const MODULES_MAX: usize = 512;
@@ -33,6 +33,8 @@ pub struct Repositories {
     pub shown: Vec<PathBuf>,
     /// Why git will not work here, if so.
     pub notes: Vec<String>,
+    /// The caller's HOME, which `~` in a configuration means.
+    pub home: PathBuf,
 }
 
 /// A name that is held read-only, with everything above it up to the git directory pinned.
@@ -112,9 +114,9 @@ impl Guarded {
 }
 
 impl Repositories {
-    /// Looks at the workspace's own `.git`.
-    pub fn gather(workspace: &Path) -> Result<Self, SandboxError> {
-        let mut found = Self::default();
+    /// Looks at the workspace's own `.git`, and at what the caller's global configuration names of the workspace.
+    pub fn gather(workspace: &Path, caller: &Caller) -> Result<Self, SandboxError> {
+        let mut found = Self { home: caller.home.clone(), ..Self::default() };
         let dot_git = workspace.join(".git");
         match fs::symlink_metadata(&dot_git) {
             Err(_) if workspace.join("HEAD").is_file() && workspace.join("objects").is_dir() => {
@@ -125,6 +127,12 @@ impl Repositories {
             Ok(kind) if kind.is_dir() => found.take_repository(&dot_git, workspace)?,
             Ok(kind) if kind.is_file() => found.take_linked(&dot_git, workspace)?,
             Ok(_) => return Err(symbolic(&dot_git)),
+        }
+        for file in identity::global_files(caller) {
+            // It may be a link into a workspace of dotfiles.
+            let Ok(real) = fs::canonicalize(&file) else { continue };
+            found.guard_named(&real, workspace, Key::Config);
+            found.guard_configured(&file, workspace, 0)?;
         }
         Ok(found)
     }
@@ -200,6 +208,13 @@ impl Repositories {
         Ok(())
     }
 
+    /// What lies in the workspace or in another tree that the sandbox may write to (`root` knows), the trees themselves apart.
+    fn guard_named(&mut self, path: &Path, workspace: &Path, key: Key) {
+        if !workspace.starts_with(path) && !self.guards.iter().any(|guard| guard.path == path) {
+            self.guards.push(Guarded { path: path.to_path_buf(), key, placeholder: Placeholder::None });
+        }
+    }
+
     /// Files in the workspace that a file of the configuration names: included files and what they name in turn,
     /// another directory for hooks.
     fn guard_configured(&mut self, file: &Path, workspace: &Path, depth: usize) -> Result<(), SandboxError> {
@@ -208,13 +223,17 @@ impl Repositories {
             let (base, key) = match (entry.section.as_str(), entry.key.as_str()) {
                 ("include" | "includeif", "path") => (file.parent().unwrap_or(workspace), Key::Config),
                 ("core", "hookspath") => (workspace, Key::Hooks),
+                ("core", "attributesfile") => (workspace, Key::Config),
                 _ => continue,
             };
-            if entry.value.starts_with('~') {
-                continue;
-            }
-            let named = plain(&base.join(&entry.value));
+            let named = match entry.value.strip_prefix("~/") {
+                Some(below) => plain(&self.home.join(below)),
+                None => plain(&base.join(&entry.value)),
+            };
             let Ok(path) = fs::canonicalize(&named) else {
+                if !named.starts_with(workspace) {
+                    continue;
+                }
                 // Nothing is put into a workspace to hold its place.
                 let text = "which is not there: git outside obeys what a command puts there";
                 self.notes.push(format!("git's configuration names {}, {text}", named.display()));
@@ -226,10 +245,8 @@ impl Repositories {
             if self.guards.iter().any(|guard| guard.path == path) {
                 continue;
             }
-            if path.starts_with(workspace) && path != workspace {
-                self.guards.push(Guarded { path: path.clone(), key, placeholder: Placeholder::None });
-            }
-            if key == Key::Config && path.is_file() && depth < INCLUDE_DEPTH_MAX {
+            self.guard_named(&path, workspace, key);
+            if entry.key == "path" && key == Key::Config && path.is_file() && depth < INCLUDE_DEPTH_MAX {
                 self.guard_configured(&path, workspace, depth + 1)?;
             }
         }

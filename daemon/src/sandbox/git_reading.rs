@@ -74,6 +74,12 @@ impl ConfigReading {
         }
     }
 
+    /// What of it can make git run something, in the order of names.
+    pub fn runs(&self) -> BTreeSet<String> {
+        let named = self.lines.iter().map(|(about, _)| about);
+        named.filter(|about| !INERT.contains(&about.as_str())).cloned().collect()
+    }
+
     /// What changed against an earlier reading and decides about code, for people; `None` if nothing did.
     pub fn doubt_after(&self, before: &Self) -> Option<String> {
         if self.lines != before.lines {
@@ -195,6 +201,19 @@ const HARMLESS: &[(&str, &str)] = &[
     ("user", "email"),
     ("user", "name"),
     ("user", "signingkey"),
+];
+
+/// What decides about a repository's form, not about programs: it counts where it changes, and stands in every new repository.
+const INERT: &[&str] = &[
+    "core.bare",
+    "core.repositoryformatversion",
+    "core.worktree",
+    "extensions.objectformat",
+    "extensions.partialclone",
+    "extensions.refstorage",
+    "extensions.worktreeconfig",
+    "remote.promisor",
+    "remote.partialclonefilter",
 ];
 
 /// Sections that git and what is commonly installed beside it act upon. In any other a key is a word without effect.

@@ -36,8 +36,12 @@ impl Place {
         self.git(name, &["commit", "-q", "--allow-empty", "-m", "first"]);
     }
 
+    fn caller(&self) -> Caller {
+        Caller { home: self.root.join("home"), ..Caller::default() }
+    }
+
     fn gather(&self, name: &str) -> Repositories {
-        Repositories::gather(&self.root.join(name)).unwrap()
+        Repositories::gather(&self.root.join(name), &self.caller()).unwrap()
     }
 
     fn guards(&self, found: &Repositories) -> Vec<String> {
@@ -134,6 +138,27 @@ fn files_that_the_configuration_names_are_guarded_too() {
 }
 
 #[test]
+fn what_the_global_configuration_names_of_the_workspace_is_guarded() {
+    let place = Place::new();
+    place.repository("home/dotfiles");
+    let dotfiles = place.root.join("home/dotfiles");
+    fs::create_dir(dotfiles.join("hooks")).unwrap();
+    for name in ["more", "attributes"] {
+        fs::write(dotfiles.join(name), "").unwrap();
+    }
+    let text = "[include]\n\tpath = ~/dotfiles/more\n[includeIf \"gitdir:/\"]\n\tpath = ~/elsewhere\n\
+                [core]\n\thooksPath = ~/dotfiles/hooks\n\tattributesFile = ~/dotfiles/attributes\n";
+    fs::write(dotfiles.join("gitconfig"), text).unwrap();
+    symlink("dotfiles/gitconfig", place.root.join("home/.gitconfig")).unwrap();
+    let found = place.gather("home/dotfiles");
+    let guards = place.guards(&found);
+    for name in ["gitconfig", "more", "hooks", "attributes"] {
+        assert!(guards.contains(&format!("home/dotfiles/{name}")), "{name} in {guards:?}");
+    }
+    assert_eq!(found.notes, [""; 0]);
+}
+
+#[test]
 fn a_link_in_place_of_a_guarded_name_is_refused() {
     for name in [".git", ".git/hooks", ".git/config"] {
         let place = Place::new();
@@ -141,7 +166,7 @@ fn a_link_in_place_of_a_guarded_name_is_refused() {
         let path = place.root.join("app").join(name);
         fs::rename(&path, place.root.join("moved")).unwrap();
         symlink(place.root.join("moved"), &path).unwrap();
-        let error = Repositories::gather(&place.root.join("app")).unwrap_err().to_string();
+        let error = Repositories::gather(&place.root.join("app"), &place.caller()).unwrap_err().to_string();
         assert!(error.contains("symbolic link"), "{name}: {error}");
     }
 }

@@ -27,7 +27,7 @@ pub fn git_config(caller: &Caller, workspace: &Path) -> String {
 }
 
 /// Where git looks for the caller's global configuration, the later file winning.
-fn global_files(caller: &Caller) -> Vec<PathBuf> {
+pub fn global_files(caller: &Caller) -> Vec<PathBuf> {
     if let Some(path) = caller.variable("GIT_CONFIG_GLOBAL") {
         return vec![PathBuf::from(path)];
     }
@@ -50,7 +50,8 @@ fn read(path: &Path, caller: &Caller, depth: u8) -> Vec<Entry> {
     found
 }
 
-fn included(value: &str, from: &Path, caller: &Caller) -> PathBuf {
+/// The file that an include names.
+pub fn included(value: &str, from: &Path, caller: &Caller) -> PathBuf {
     match value.strip_prefix("~/") {
         Some(below) => caller.home.join(below),
         None => from.parent().unwrap_or(from).join(value),

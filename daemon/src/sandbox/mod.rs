@@ -19,6 +19,7 @@ pub mod layers;
 pub mod limits;
 pub mod places;
 pub mod plan;
+pub mod planted;
 pub mod policy;
 pub mod probe;
 pub mod remedy;

@@ -56,7 +56,7 @@ fn walk(trees: &BTreeSet<PathBuf>, found: &mut BTreeSet<PathBuf>) {
 }
 
 /// Directories full of files that no server binds a socket in.
-fn is_store(directory: &Path) -> bool {
+pub fn is_store(directory: &Path) -> bool {
     let name = directory.file_name().unwrap_or_default();
     ["node_modules", "target", "objects", "__pycache__"].iter().any(|store| name == *store)
 }

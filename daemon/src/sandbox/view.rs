@@ -75,7 +75,7 @@ impl FsView {
         for path in named.into_iter().chain([&policy.workspace, &policy.caller.home]) {
             view.note(path);
         }
-        view.repositories = Repositories::gather(&policy.workspace)?;
+        view.repositories = Repositories::gather(&policy.workspace, &policy.caller)?;
         let writable = grants.write.iter().filter_map(|path| view.traces.get(path));
         let mut trees: BTreeSet<PathBuf> = writable.map(|trace| trace.real.clone()).collect();
         trees.insert(policy.workspace.clone());

@@ -80,6 +80,6 @@ fn gathering_notes_what_exists_and_only_that() {
     let view = FsView::gather(&policy, &Grants::of(&policy), &[]).unwrap();
     assert!(view.trace(&root.join(".rustup")).is_some());
     assert!(view.trace(&root.join(".pyenv")).is_none());
-    assert_eq!(view.repositories, Repositories::default());
+    assert_eq!(view.repositories, Repositories { home: root, ..Repositories::default() });
     assert!(view.git_config.contains("safe"));
 }

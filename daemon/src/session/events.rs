@@ -10,7 +10,8 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Live, Record, Session, archiver, limits, record::RecordedEnd, registry::Registry, sandboxes::Sandboxes,
+    Live, Record, Session, archiver, limits, planting::Planting, record::RecordedEnd, registry::Registry,
+    sandboxes::Sandboxes,
 };
 use crate::{
     keeper::{
@@ -42,6 +43,8 @@ pub struct Listener {
     pub registry: Registry,
     /// Sandboxes.
     pub sandboxes: Sandboxes,
+    /// Tells what a session left in its workspace.
+    pub planting: Planting,
     /// Told once everything that was there is known.
     pub restored: Option<oneshot::Sender<()>>,
 }
@@ -125,7 +128,14 @@ impl Listener {
                 live.empty = true;
                 live.survivors = 0;
             }),
-            EXITED => self.ended(&session, Ended::Status(frame.code), frame),
+            EXITED => {
+                self.ended(&session, Ended::Status(frame.code), frame);
+                let record = session.record();
+                let sandbox = self.sandboxes.by_id(&record.sandbox_id);
+                if let Some(sandbox) = sandbox.filter(|_| record.confinement.confined) {
+                    self.planting.look(session, sandbox);
+                }
+            }
             LOST => self.ended(&session, Ended::Lost, frame),
             _ => {}
         }

@@ -17,6 +17,7 @@ pub mod guarding;
 pub mod input;
 mod limits;
 pub mod patches;
+pub mod planting;
 pub mod record;
 pub mod registry;
 pub mod retention;

@@ -171,6 +171,12 @@ impl Sandboxes {
         named.or_else(|| prefixed.next().filter(|_| prefixed.next().is_none())).cloned()
     }
 
+    /// The live one of this id.
+    pub fn by_id(&self, id: &str) -> Option<SandboxRecord> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.by_number.values().find(|record| record.id == id && !id.is_empty()).cloned()
+    }
+
     /// Ends one.
     pub async fn end(&self, link: &Link, number: u64) -> Result<(), LinkError> {
         link.ask(Frame::new(END_SANDBOX, number), &[], &[]).await.map(drop)
