@@ -23,6 +23,10 @@ pub fn main() -> ExitCode {
         let error = link::become_daemon(&launch.daemon, &launch.serve_socket, &launch.state_dir);
         return commands::Failure::cannot_execute(&launch.daemon, &error).tell();
     }
+    if let Some(cli::Command::Daemon(cli::DaemonCommand::Detached(detached))) = &cli.command {
+        let error = link::run_detached(&detached.command);
+        return commands::Failure::cannot_execute(std::path::Path::new(&detached.command[0]), &error).tell();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return commands::Failure::from(error).tell(),

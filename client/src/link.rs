@@ -27,7 +27,7 @@ use tonic::{Code, Status};
 
 pub use address::Address;
 pub use error::LinkError;
-pub use start::{become_daemon, log_file};
+pub use start::{become_daemon, log_file, run_detached};
 
 /// Largest message taken from the daemon: the contract bounds output at 3 MiB; lists of long commands need room.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;

@@ -14,5 +14,6 @@ mod run;
 mod sandboxed;
 mod sessions;
 mod survival;
+mod typing;
 mod work;
 mod worktrees;

@@ -229,7 +229,7 @@ fn slash_commands_ask_no_model_and_what_an_interrupt_left_is_listed() {
     assert_shows(&help, &["/sessions", "/attach SESSION", "/resume [ID]", "exit, quit, Ctrl-D"]);
     person.says("/sessions", "no sessions in this workspace");
     person.says("/plan", "no plan yet");
-    person.says("/sing", "/sing is no command; /help lists them");
+    person.says("/sing", "/sing is no command");
     assert!(model.requests().is_empty());
     person.types("wait\r");
     person.sees("sleep infinity");

@@ -155,10 +155,13 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         }
     }
 
-    /// Goes on with another conversation.
+    /// Goes on with another conversation, as it was left.
     pub fn switch(&mut self, conversation: Conversation) {
         self.context_tokens = conversation.estimated_tokens();
         self.news = News::of_items(conversation.items());
+        let began = conversation.beginning();
+        self.settings.model.clone_from(&began.model);
+        self.settings.policy.profile.clone_from(&began.profile);
         self.conversation = conversation;
         self.host.take_role(self.role());
     }
@@ -404,9 +407,9 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         Ok(())
     }
 
-    /// What the model does not know yet of these sessions; one line each.
-    pub fn untold(&self, sessions: &[SessionView]) -> Vec<String> {
-        self.news.untold(sessions, self.conversation.id())
+    /// Ends and questions of these sessions that the model does not know yet; one line each.
+    pub fn changes(&self, sessions: &[SessionView]) -> Vec<String> {
+        self.news.changes(sessions, self.conversation.id())
     }
 
     async fn news(&mut self) -> Option<String> {

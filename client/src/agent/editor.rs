@@ -1,168 +1,140 @@
-//! The line editor at the prompt: history, several lines, completion, bracketed paste (rustyline's work).
+//! What keys do at the prompt. Pure: a key and the line go in, what it comes to comes out.
 //!
-//! It blocks, so it has a thread of its own; the terminal is raw only while a line is being read. A terminal that cannot
-//! be raw turns Ctrl-C into a signal: it drops the line there, and the thread goes on waiting for the next one.
-
-use std::io::Write;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use rustyline::completion::Completer;
-use rustyline::error::ReadlineError;
-use rustyline::history::DefaultHistory;
-use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{
-    Cmd, ColorMode, CompletionType, Config, Context, Editor, Helper, Highlighter, Hinter, KeyCode, KeyEvent,
-    Modifiers,
-};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+//! While a turn runs, Enter says the line to the model and Tab keeps it for the next turn; what was kept or not yet
+//! heard comes back with Escape or Ctrl-U on an empty line.
 
 use super::slash;
+use crate::terminal::keystroke::Key;
+use crate::terminal::line::Line;
 
-/// What came from the keyboard.
+/// What a key came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Read {
-    Line(String),
-    /// Ctrl-C at the prompt.
+pub enum Pressed {
+    Nothing,
+    /// The line looks different.
+    Changed,
+    /// The line can become one of these.
+    Completions(Vec<String>),
+    Entered(String),
+    /// For the next turn.
+    Queued(String),
+    /// What was typed last and not sent is wanted back.
+    TakeBack,
     Interrupted,
-    /// Ctrl-D, or the end of standard input.
     End,
-    Failed(String),
+    Suspend,
+    Clear,
 }
 
-/// Where lines come from.
-pub trait Lines {
-    fn read(&mut self, prompt: &str) -> impl Future<Output = Read> + Send;
-    /// Names to complete.
-    fn offer(&mut self, sessions: Vec<String>);
-}
-
-/// The editor on its thread, which ends when this is dropped.
-pub struct LineEditor {
-    requests: mpsc::Sender<(String, oneshot::Sender<Read>)>,
-    /// A line that was asked for and has not come: Ctrl-C was a signal.
-    pending: Option<oneshot::Receiver<Read>>,
-    /// rustyline has a SIGINT handler of its own while it reads and then puts back the one before: ours must be there
-    /// first, or Ctrl-C in a turn kills.
-    _interrupts: Signal,
-    sessions: Arc<Mutex<Vec<String>>>,
-}
-
-impl LineEditor {
-    /// `history` is where lines are kept; without one they are forgotten.
-    pub fn start(history: Option<PathBuf>, colour: bool) -> Result<LineEditor, String> {
-        let interrupts = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
-        let sessions = Arc::new(Mutex::new(Vec::new()));
-        let mut editor = editor(Arc::clone(&sessions), colour).map_err(|error| error.to_string())?;
-        let (requests, mut asked) = mpsc::channel::<(String, oneshot::Sender<Read>)>(1);
-        let read_lines = move || {
-            if let Some(history) = &history {
-                // The first start has no history.
-                let _ = editor.load_history(history);
+/// Presses `key`. `busy`: a turn runs. `sessions`: names to complete.
+pub fn press(line: &mut Line, key: Key, busy: bool, sessions: &[String]) -> Pressed {
+    match key {
+        Key::Char(character) => line.insert(character.encode_utf8(&mut [0; 4])),
+        Key::Paste(text) => line.insert(&text),
+        Key::NewLine => line.insert("\n"),
+        Key::Enter => return enter(line),
+        Key::Tab => return tab(line, busy, sessions),
+        Key::Escape if line.is_empty() => return Pressed::TakeBack,
+        Key::Control('u') if line.is_empty() => return Pressed::TakeBack,
+        Key::Control('d') if line.is_empty() => return Pressed::End,
+        Key::Control('c') => {
+            if !busy {
+                line.take();
             }
-            while let Some((prompt, answer)) = asked.blocking_recv() {
-                let read = read(&mut editor, &prompt);
-                if let (Read::Line(_), Some(history)) = (&read, &history) {
-                    // A history that cannot be kept must not stop the work.
-                    let _ = editor.append_history(history);
-                }
-                if answer.send(read).is_err() {
-                    break;
-                }
-            }
-        };
-        std::thread::Builder::new()
-            .name("editor".into())
-            .spawn(read_lines)
-            .map_err(|error| error.to_string())?;
-        Ok(LineEditor { requests, pending: None, _interrupts: interrupts, sessions })
-    }
-}
-
-impl Lines for LineEditor {
-    async fn read(&mut self, prompt: &str) -> Read {
-        let mut answered = match self.pending.take() {
-            Some(answered) => {
-                show(prompt);
-                answered
-            }
-            None => {
-                let (answer, answered) = oneshot::channel();
-                if self.requests.send((prompt.to_owned(), answer)).await.is_err() {
-                    return Read::End;
-                }
-                answered
-            }
-        };
-        tokio::select! {
-            read = &mut answered => read.unwrap_or(Read::End),
-            Ok(()) = tokio::signal::ctrl_c() => {
-                self.pending = Some(answered);
-                // Behind the terminal's ^C.
-                show("\n");
-                Read::Interrupted
-            }
+            return Pressed::Interrupted;
         }
+        Key::Control('z') => return Pressed::Suspend,
+        Key::Control('l') => return Pressed::Clear,
+        Key::Backspace => line.backspace(),
+        Key::Delete | Key::Control('d') => line.delete(),
+        Key::Left | Key::Control('b') => line.left(),
+        Key::Right | Key::Control('f') => line.right(),
+        Key::WordLeft => line.word_left(),
+        Key::WordRight => line.word_right(),
+        Key::Home | Key::Control('a') => line.home(),
+        Key::End | Key::Control('e') => line.end(),
+        Key::Up | Key::Control('p') => line.up(),
+        Key::Down | Key::Control('n') => line.down(),
+        Key::Control('r') => line.search_back(),
+        Key::Control('u') => line.cut_to_start(),
+        Key::Control('k') => line.cut_to_end(),
+        Key::Control('w') => line.cut_word(),
+        Key::Control('y') => line.put_back(),
+        Key::Escape | Key::Control(_) | Key::Alt(_) | Key::Unknown => return Pressed::Nothing,
+    }
+    Pressed::Changed
+}
+
+/// A backslash at the end of the line goes on in a new one.
+fn enter(line: &mut Line) -> Pressed {
+    if line.text()[..line.at()].ends_with('\\') && line.at() == line.text().len() {
+        line.backspace();
+        line.insert("\n");
+        return Pressed::Changed;
+    }
+    let entered = line.take();
+    line.remember(&entered);
+    Pressed::Entered(entered)
+}
+
+fn tab(line: &mut Line, busy: bool, sessions: &[String]) -> Pressed {
+    if busy && !line.text().trim().is_empty() && !line.text().starts_with('/') {
+        let queued = line.take();
+        line.remember(&queued);
+        return Pressed::Queued(queued);
+    }
+    let (from, candidates) = slash::complete(&line.text()[..line.at()], sessions);
+    let Some(common) = common_beginning(&candidates) else { return Pressed::Nothing };
+    line.replace_from(from, common);
+    if candidates.len() > 1 { Pressed::Completions(candidates) } else { Pressed::Changed }
+}
+
+fn common_beginning(words: &[String]) -> Option<&str> {
+    let first = words.first()?;
+    let common = words.iter().map(|word| {
+        let same = first.chars().zip(word.chars()).take_while(|(a, b)| a == b);
+        same.map(|(character, _)| character.len_utf8()).sum::<usize>()
+    });
+    common.min().map(|length| &first[..length])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, busy: bool, key: Key, expected: Pressed, left: &str) {
+        let mut line = Line::default();
+        line.set(text);
+        let sessions = ["web".to_owned(), "worker".to_owned()];
+        assert_eq!(press(&mut line, key.clone(), busy, &sessions), expected, "{text:?} {key:?} busy: {busy}");
+        assert_eq!(line.text(), left, "{text:?} {key:?} busy: {busy}");
     }
 
-    fn offer(&mut self, sessions: Vec<String>) {
-        *self.sessions.lock().unwrap_or_else(PoisonError::into_inner) = sessions;
-    }
-}
-
-/// What the editor, which waits, cannot show itself.
-fn show(text: &str) {
-    let mut out = std::io::stdout();
-    // A terminal that is gone gives no line either, and that is told.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-type AgentEditor = Editor<Assistant, DefaultHistory>;
-
-fn editor(sessions: Arc<Mutex<Vec<String>>>, colour: bool) -> rustyline::Result<AgentEditor> {
-    let config = Config::builder()
-        .completion_type(CompletionType::List)
-        .bracketed_paste(true)
-        .color_mode(if colour { ColorMode::Enabled } else { ColorMode::Disabled })
-        .history_ignore_space(true)
-        .build();
-    let mut editor = Editor::with_config(config)?;
-    editor.set_helper(Some(Assistant { sessions }));
-    editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
-    Ok(editor)
-}
-
-fn read(editor: &mut AgentEditor, prompt: &str) -> Read {
-    match editor.readline(prompt) {
-        Ok(line) => {
-            let _ = editor.add_history_entry(&line);
-            Read::Line(line.replace("\\\n", "\n"))
+    #[test]
+    fn the_same_key_means_what_the_moment_needs() {
+        for busy in [false, true] {
+            check("words", busy, Key::Enter, Pressed::Entered("words".into()), "");
+            check("one\\", busy, Key::Enter, Pressed::Changed, "one\n");
+            check("one", busy, Key::NewLine, Pressed::Changed, "one\n");
+            check("", busy, Key::Escape, Pressed::TakeBack, "");
+            check("", busy, Key::Control('u'), Pressed::TakeBack, "");
+            check("words", busy, Key::Control('u'), Pressed::Changed, "");
+            check("words", busy, Key::Escape, Pressed::Nothing, "words");
+            check("", busy, Key::Control('d'), Pressed::End, "");
+            check("a", busy, Key::Paste("\n\tb".into()), Pressed::Changed, "a\n\tb");
+            check("/pla", busy, Key::Tab, Pressed::Changed, "/plan");
+            check(
+                "/attach w",
+                busy,
+                Key::Tab,
+                Pressed::Completions(vec!["web".into(), "worker".into()]),
+                "/attach w",
+            );
+            check(" ", busy, Key::Tab, Pressed::Nothing, " ");
         }
-        Err(ReadlineError::Interrupted) => Read::Interrupted,
-        Err(ReadlineError::Eof) => Read::End,
-        Err(error) => Read::Failed(error.to_string()),
-    }
-}
-
-/// Completes, and knows when a line goes on.
-#[derive(Helper, Highlighter, Hinter)]
-struct Assistant {
-    sessions: Arc<Mutex<Vec<String>>>,
-}
-
-impl Completer for Assistant {
-    type Candidate = String;
-
-    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(slash::complete(&line[..at], &sessions))
-    }
-}
-
-impl Validator for Assistant {
-    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        let goes_on = context.input().ends_with('\\');
-        Ok(if goes_on { ValidationResult::Incomplete } else { ValidationResult::Valid(None) })
+        check("later", true, Key::Tab, Pressed::Queued("later".into()), "");
+        check("later", false, Key::Tab, Pressed::Nothing, "later");
+        check("half", false, Key::Control('c'), Pressed::Interrupted, "");
+        check("half", true, Key::Control('c'), Pressed::Interrupted, "half");
     }
 }

@@ -22,6 +22,10 @@ pub enum AgentError {
     Unwritten(#[source] std::io::Error),
     #[error("cannot read the task from standard input: {0}")]
     Unread(#[source] std::io::Error),
+    #[error(
+        "a conversation needs a terminal, and standard input is none: give the task as argument, or - to read it from there"
+    )]
+    NoTerminal,
     #[error("the task is empty: give it as argument, or - to read it from standard input")]
     NoTask,
     #[error("cannot write {path}: {source}")]
@@ -35,7 +39,7 @@ pub enum AgentError {
 impl AgentError {
     pub fn exit_code(&self) -> u8 {
         match self {
-            AgentError::Config(_) | AgentError::NoTask => 2,
+            AgentError::Config(_) | AgentError::NoTask | AgentError::NoTerminal => 2,
             AgentError::Model(error) if error.is_authentication() => 4,
             AgentError::Model(error) if error.is_limit() => 5,
             AgentError::Daemon(ToolError::Unreachable(_)) => 3,

@@ -57,8 +57,15 @@ impl News {
         self.seen.clear();
     }
 
+    /// Of what a note would say, what a person may want to act on: ends and questions, one line each.
+    pub fn changes(&self, sessions: &[SessionView], actor: &str) -> Vec<String> {
+        let still: Vec<SessionView> =
+            sessions.iter().filter(|session| Seen::of(session) != Seen::Running).cloned().collect();
+        self.untold(&still, actor)
+    }
+
     /// What a note would say, one line each; the model does not know it yet.
-    pub fn untold(&self, sessions: &[SessionView], actor: &str) -> Vec<String> {
+    fn untold(&self, sessions: &[SessionView], actor: &str) -> Vec<String> {
         let mut lines = Vec::new();
         for session in sessions {
             let now = Seen::of(session);

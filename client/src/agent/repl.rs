@@ -1,64 +1,125 @@
-//! The conversation at a terminal: lines in, turns out, and the commands behind a slash.
+//! The conversation at a terminal: lines in, turns out, at any moment.
 //!
-//! Ctrl-C ends the turn and not the program; what a turn started runs on. Everything the model says or does is shown by
-//! `show`; lines come from `editor`.
+//! While a turn runs, what is typed steers it or waits for the next one; Ctrl-C ends the turn and not the program, and
+//! what a turn started runs on. The commands behind a slash are in `commands`; lines come from `console`, what happens
+//! is shown by `show` and `live`.
 
+mod commands;
+
+use std::collections::HashSet;
+use std::future::pending;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
+use super::console::{self, Console, Entered, Person};
 use super::driver::{Driver, Model};
-use super::editor::{LineEditor, Lines, Read};
 use super::failure::AgentError;
-use super::show::{Show, plan_lines, session_lines};
+use super::hook::{Hook, Occasion};
+use super::report::Report;
+use super::screen::{OnScreen, Screen};
+use super::show::Show;
 use super::slash::{self, Line};
-use super::start::{Options, interruptible};
+use super::start::Options;
+use super::steering::{Steering, steering};
+use super::tails;
 use super::transcript::Store;
-use crate::terminal::neutralise::{neutralise, neutralise_line};
-use crate::terminal::render::{self, Paint};
+use super::turn::Ended;
+use super::watching::Watching;
+use crate::config::{Config, Wake};
+use crate::terminal::neutralise::neutralise_line;
+use crate::terminal::render::Paint;
+use crate::terminal::stage::Stage;
 use crate::tools::host::ToolHost;
 
-/// How a terminal that says nothing of its width is thought of.
-const COLUMNS: usize = 100;
+/// How often what goes on is drawn again, for its seconds.
+const REDRAW: Duration = Duration::from_millis(250);
+
+/// Changes that follow one another are told together.
+const BETWEEN_CHANGES: Duration = Duration::from_millis(300);
+
+/// How a conversation behaves at its terminal.
+#[derive(Debug, Clone, Copy)]
+struct Manners {
+    bell: bool,
+    wake: Wake,
+    /// Turns in a row that may begin by themselves.
+    wake_limit: u32,
+}
 
 /// A conversation at a terminal.
-struct Repl<'a, M, H, L, W: Write + Send> {
+struct Repl<'a, M, H, P, W: Write + Send + 'static> {
     driver: &'a mut Driver<M, H>,
     options: &'a Options,
-    lines: L,
-    show: Show<W>,
+    person: P,
+    screen: Screen<W>,
+    show: Show<Screen<W>>,
     paint: Paint,
-    columns: usize,
-    /// Rings when a turn ends.
-    bell: bool,
+    manners: Manners,
+    hook: Hook,
     store: Store,
+    /// Changes of sessions that the person has been told.
+    told: HashSet<String>,
+    /// Turns since the person last said something.
+    woken: u32,
+    /// The person ended the last turn: none begins until they say something.
+    hushed: bool,
+    /// The person wants to leave once the turn is over.
+    leaving: bool,
 }
 
 /// Runs until the person leaves; gives the exit code. `replay` is the recording's title.
 pub async fn run<M: Model, H: ToolHost>(
     driver: &mut Driver<M, H>,
     options: &Options,
+    config: &Config,
     replay: Option<&str>,
 ) -> Result<u8, AgentError> {
     let out = std::io::stdout();
-    let (bell, columns) = (out.is_terminal(), columns());
-    let paint = Paint::of_terminal(bell);
-    let lines = LineEditor::start(history_file(), paint.is_on()).map_err(AgentError::Terminal)?;
-    let show = Show::new(out, paint, columns, true);
-    let store = Store::of_user();
-    let mut repl = Repl { driver, options, lines, show, paint, columns, bell, store };
+    let paint = Paint::of_terminal(out.is_terminal());
+    let plain = !paint.is_on() || config.agent.plain || !std::io::stdin().is_terminal();
+    let (columns, rows) = console::size();
+    let manners = Manners {
+        bell: config.agent.bell && out.is_terminal(),
+        wake: options.wake.unwrap_or(config.agent.wake),
+        wake_limit: config.agent.wake_limit,
+    };
+    let screen = Screen::new(Stage::new(out, plain, columns, rows), paint);
+    let show = Show::new(screen.clone(), paint, columns, true).with_echo(plain);
+    let person = Console::open(screen.clone(), history_file())
+        .map_err(|error| AgentError::Terminal(error.to_string()))?;
+    let telling = screen.clone();
+    let hook = Hook::new(&config.on_event, move |line| telling.tell(&neutralise_line(&line)));
+    let (store, told) = (Store::of_user(), HashSet::new());
+    let mut repl = Repl {
+        driver,
+        options,
+        person,
+        screen,
+        show,
+        paint,
+        manners,
+        hook,
+        store,
+        told,
+        woken: 0,
+        hushed: false,
+        leaving: false,
+    };
     repl.greet(replay);
     repl.run().await
 }
 
 /// The terminal's width.
 pub fn columns() -> usize {
-    terminal_size::terminal_size_of(std::io::stdout()).map_or(COLUMNS, |(columns, _)| columns.0.into())
+    console::size().0
 }
 
-impl<M: Model, H: ToolHost, L: Lines, W: Write + Send> Repl<'_, M, H, L, W> {
+impl<M: Model, H: ToolHost, P: Person, W: Write + Send + 'static> Repl<'_, M, H, P, W> {
     fn greet(&mut self, replay: Option<&str>) {
         if let Some(title) = replay {
             self.show.replay(title);
@@ -72,167 +133,280 @@ impl<M: Model, H: ToolHost, L: Lines, W: Write + Send> Repl<'_, M, H, L, W> {
     }
 
     async fn run(&mut self) -> Result<u8, AgentError> {
+        let unsent = self.driver.conversation.unsent().join("\n");
+        if !unsent.is_empty() {
+            self.person.put_back(&unsent);
+        }
+        while !self.leaving {
+            let queued = self.screen.live().queued.pop_front();
+            let entered = match queued {
+                Some(line) => {
+                    self.screen.tell(&format!("› {}", crate::terminal::neutralise::neutralise(&line)));
+                    Some(Entered::Line(line))
+                }
+                None => self.idle().await,
+            };
+            self.screen.refresh();
+            match entered {
+                Some(Entered::Line(line)) => {
+                    (self.woken, self.hushed) = (0, false);
+                    self.obey(slash::understand(&line)).await?;
+                }
+                Some(Entered::Queued(_) | Entered::TakeBack) => {}
+                Some(Entered::Interrupted) => self.show.line("type exit, or press Ctrl-D, to leave"),
+                Some(Entered::End | Entered::Ended) => self.leaving = true,
+                None => {
+                    self.woken += 1;
+                    self.turn(None).await?;
+                }
+            }
+        }
+        self.keep_unsent().map_err(AgentError::Unwritten)?;
+        Ok(0)
+    }
+
+    async fn obey(&mut self, line: Line) -> Result<(), AgentError> {
+        match line {
+            Line::Empty => Ok(()),
+            Line::Exit => {
+                self.leaving = true;
+                Ok(())
+            }
+            Line::Words(words) | Line::Queue(Some(words)) => self.turn(Some(&words)).await,
+            command => self.command(command).await,
+        }
+    }
+
+    /// Waits for the person; nothing is said when a session's change is to begin a turn.
+    async fn idle(&mut self) -> Option<Entered> {
+        let mut pause = Duration::ZERO;
         loop {
-            let labels = self.driver.host.list_sessions().await.unwrap_or_default();
-            let live = labels.iter().filter(|session| session.is_running());
-            self.lines.offer(live.map(|session| session.label().to_owned()).collect());
-            match self.lines.read("› ").await {
-                Read::Line(line) => match slash::understand(&line) {
-                    Line::Empty => {}
-                    Line::Exit => return Ok(0),
-                    Line::Words(words) => self.turn(&words).await?,
-                    command => self.command(command).await?,
-                },
-                Read::Interrupted => self.show.line("type exit, or press Ctrl-D, to leave"),
-                Read::End => return Ok(0),
-                Read::Failed(why) => return Err(AgentError::Terminal(why)),
+            let sessions = self.driver.host.list_sessions().await.unwrap_or_default();
+            if self.tell_changes(&sessions) {
+                return None;
+            }
+            let live = sessions.iter().filter(|session| session.is_running());
+            self.person.offer(live.map(|session| session.label().to_owned()).collect());
+            let own = self.driver.conversation.id().to_owned();
+            let mut watching = Watching::begin(&self.driver.host, &sessions, &own, pause);
+            tokio::select! {
+                entered = self.person.next(false) => return Some(entered),
+                () = watching.changed() => pause = BETWEEN_CHANGES,
             }
         }
     }
 
-    async fn turn(&mut self, words: &str) -> Result<(), AgentError> {
-        let cancel = CancellationToken::new();
-        let turn = self.driver.turn(words, &mut self.show, &cancel);
-        interruptible(&cancel, turn).await.map_err(AgentError::Unwritten)?;
-        if self.bell {
-            self.show.bell();
+    /// Shows what changed. True if a turn of the model is to begin for it.
+    fn tell_changes(&mut self, sessions: &[crate::tools::result::SessionView]) -> bool {
+        let untold = self.driver.changes(sessions);
+        let new: Vec<&String> = untold.iter().filter(|line| !self.told.contains(*line)).collect();
+        if new.is_empty() {
+            return false;
         }
+        for line in &new {
+            let line = self
+                .paint
+                .paint(Paint::DIM, &neutralise_line(&format!("· {}", line.trim_start_matches("- "))));
+            self.screen.tell(&line);
+        }
+        self.told.extend(new.into_iter().cloned().collect::<Vec<_>>());
+        self.fire_changes(sessions);
+        self.ring();
+        if self.manners.wake != Wake::Turn || self.hushed {
+            return false;
+        }
+        if self.woken >= self.manners.wake_limit {
+            let limit = self.manners.wake_limit;
+            self.screen.tell(&format!("· {limit} turns began by themselves; say something to go on"));
+            return false;
+        }
+        true
+    }
+
+    fn fire_changes(&self, sessions: &[crate::tools::result::SessionView]) {
+        let own = self.driver.conversation.id();
+        for session in sessions.iter().filter(|session| session.actor == own) {
+            let (label, command) = (session.label().to_owned(), session.command.join(" "));
+            let line = self.told.iter().any(|line| line.contains(&session.session_id));
+            match session.state {
+                _ if !line => {}
+                "waiting" => self.fire(&Occasion::Waiting { session: label, command }),
+                "exited" | "lost" => {
+                    let exit_code = session.exit_code;
+                    self.fire(&Occasion::Exited { session: label, command, exit_code });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn fire(&self, occasion: &Occasion) {
+        let conversation = &self.driver.conversation;
+        self.hook.fire(occasion, conversation.id(), &conversation.beginning().workspace);
+    }
+
+    fn ring(&self) {
+        if self.manners.bell {
+            self.screen.stage().bell();
+        }
+    }
+
+    /// A turn; without words it is the news of sessions that begin it.
+    async fn turn(&mut self, words: Option<&str>) -> Result<(), AgentError> {
+        self.told.clear();
+        let report = self.steered(words).await.map_err(AgentError::Unwritten)?;
+        let answered = matches!(report.ended, Ended::Answered { .. });
+        self.hushed = report.ended == Ended::Interrupted;
+        let given_back = std::mem::take(&mut self.screen.live().given_back);
+        given_back.iter().for_each(|text| self.person.put_back(text));
+        let mut unsent = report.unheard.clone();
+        if !answered {
+            // The next in line was meant for another end than this one.
+            unsent.extend(self.screen.live().queued.drain(..));
+        }
+        if !unsent.is_empty() {
+            self.person.put_back(&unsent.join("\n"));
+        }
+        self.screen.refresh();
+        self.ring();
+        let (status, text) = (report.ended.name(), report.ended.text().to_owned());
+        self.fire(&Occasion::TurnEnd { status, text });
         Ok(())
     }
 
-    async fn command(&mut self, command: Line) -> Result<(), AgentError> {
-        match command {
-            Line::Help => self.block(&slash::help()),
-            Line::Sessions => self.sessions().await,
-            Line::Attach(None) => self.show.line("attach to which session? /sessions lists them"),
-            Line::Attach(Some(session)) => self.attach(&session),
-            Line::Plan => self.plan(),
-            Line::Diff => self.diff(),
-            Line::Undo => self.undo().await,
-            Line::Profile(None) => {
-                let profile = self.driver.settings.policy.profile.clone();
-                self.show.line(&format!("profile {profile}; `dunlin profiles list` shows the others"));
+    async fn steered(&mut self, words: Option<&str>) -> std::io::Result<Report> {
+        let (cancel, (steering, mut inbox)) = (CancellationToken::new(), steering());
+        let host = self.driver.host.clone();
+        let conversation = self.driver.conversation.id().to_owned();
+        let mut watch = OnScreen { show: &mut self.show, screen: self.screen.clone() };
+        let mut turn = std::pin::pin!(self.driver.steered_turn(words, &mut inbox, &mut watch, &cancel));
+        let plain = self.screen.stage().is_plain();
+        let following = async {
+            if plain {
+                pending().await
+            } else {
+                tails::follow(host.clone(), self.screen.shared_live(), conversation).await
             }
-            Line::Profile(Some(profile)) => self.profile(profile).await,
-            Line::Model(None) => {
-                let model = self.driver.settings.model.clone();
-                self.show.line(&format!("model {model}"));
-            }
-            Line::Model(Some(model)) => {
-                self.show.line(&neutralise_line(&format!("model {model} from the next request on")));
-                self.driver.set_model(model).map_err(AgentError::Unwritten)?;
-            }
-            Line::Compact => self.compact().await?,
-            Line::Resume(None) => self.conversations(),
-            Line::Resume(Some(id)) => self.resume(&id),
-            Line::Unknown(word) => self.show.line(&format!("{word} is no command; /help lists them")),
-            Line::Empty | Line::Words(_) | Line::Exit => {}
-        }
-        Ok(())
-    }
-
-    fn block(&mut self, text: &str) {
-        self.show.line(text.trim_end_matches('\n'));
-    }
-
-    async fn sessions(&mut self) {
-        match self.driver.host.list_sessions().await {
-            Ok(sessions) if sessions.is_empty() => self.show.line("no sessions in this workspace"),
-            Ok(sessions) => self.block(&session_lines(self.paint, &sessions, self.columns)),
-            Err(error) => self.show.line(&error.to_string()),
-        }
-    }
-
-    /// Another dunlin has the terminal while it is attached.
-    fn attach(&mut self, session: &str) {
-        let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| "dunlin".into()));
-        command.arg("attach").arg("--").arg(session);
-        if let Some(socket) = &self.options.socket {
-            command.env("DUNLIN_SOCKET", socket);
-        }
-        if let Err(error) = command.status() {
-            self.show.line(&format!("cannot attach: {error}"));
-        }
-    }
-
-    fn plan(&mut self) {
-        let plan = self.driver.conversation.plan();
-        let text = if plan.plan.is_empty() { "no plan yet".into() } else { plan_lines(self.paint, plan) };
-        self.block(&text);
-    }
-
-    /// Every patch of this conversation that stands.
-    fn diff(&mut self) {
-        let patches = self.driver.conversation.patches();
-        let standing: String =
-            patches.iter().filter(|patch| !patch.taken_back).map(|patch| patch.diff.as_str()).collect();
-        match standing.is_empty() {
-            true => {
-                self.show.line("no patch of this conversation stands; `git diff` shows what commands changed")
-            }
-            false => self.block(&render::diff(self.paint, &standing)),
-        }
-    }
-
-    /// The model is told.
-    async fn undo(&mut self) {
-        match self.driver.undo().await {
-            Ok(Some(result)) if result.exit_code == 0 => {
-                self.block(&format!("taken back:\n{}", render::diff(self.paint, &result.diff)));
-            }
-            Ok(Some(result)) => self.block(&neutralise(&result.stderr)),
-            Ok(None) => self
-                .show
-                .line("no patch of this conversation is left to take back; `dunlin patch --list` shows all"),
-            Err(error) => self.show.line(&neutralise(&error.to_string())),
-        }
-    }
-
-    /// A person needs no approval; the model is told with the next request.
-    async fn profile(&mut self, profile: String) {
-        let text = match self.driver.set_profile(profile.clone()).await {
-            Ok(()) => format!("profile {profile} for what starts from now on"),
-            Err(error) => error.to_string(),
         };
-        self.show.line(&neutralise(&text));
-    }
-
-    async fn compact(&mut self) -> Result<(), AgentError> {
-        let cancel = CancellationToken::new();
-        let compacted = interruptible(&cancel, self.driver.compact_now(&mut self.show, &cancel)).await;
-        if let Err(why) = compacted.map_err(AgentError::Unwritten)? {
-            self.show.line(&neutralise(&why));
-        }
-        Ok(())
-    }
-
-    fn conversations(&mut self) {
-        let workspace = &self.driver.conversation.beginning().workspace;
-        let mut text = String::new();
-        for listed in self.store.list().iter().filter(|listed| listed.workspace == *workspace) {
-            let title = render::clip(&neutralise_line(&listed.title), self.columns.saturating_sub(18));
-            text.push_str(&format!("  {}  {title}\n", neutralise_line(&listed.id)));
-        }
-        self.block(&text);
-    }
-
-    fn resume(&mut self, id: &str) {
-        let workspace = self.driver.conversation.beginning().workspace.clone();
-        match self.store.resume(id) {
-            Ok(conversation) if conversation.beginning().workspace == workspace => {
-                self.show.line(&format!(
-                    "conversation {}, {} items",
-                    conversation.id(),
-                    conversation.items().len()
-                ));
-                self.driver.switch(conversation);
+        let mut following = std::pin::pin!(following);
+        let mut redraw = tokio::time::interval(REDRAW);
+        let mut typing = Typing {
+            person: &mut self.person,
+            screen: &self.screen,
+            steering,
+            cancel: &cancel,
+            leaving: &mut self.leaving,
+            socket: self.options.socket.clone(),
+            attached: None,
+        };
+        loop {
+            tokio::select! {
+                biased;
+                report = &mut turn => return report,
+                () = typing.go_on(&host, self.paint) => {}
+                _ = redraw.tick() => {
+                    typing.screen.refresh();
+                    typing.put_back();
+                }
+                () = &mut following => {}
             }
-            Ok(conversation) => {
-                let id = conversation.id();
-                self.show.line(&format!("that one is of another workspace: dunlin agent --resume {id}"));
-            }
-            Err(error) => self.show.line(&error.to_string()),
         }
+    }
+
+    /// What was typed and not sent is there again when the conversation is.
+    fn keep_unsent(&mut self) -> std::io::Result<()> {
+        let mut unsent: Vec<String> = self.screen.live().queued.drain(..).collect();
+        let unfinished = self.person.unfinished();
+        if !unfinished.trim().is_empty() {
+            unsent.push(unfinished);
+        }
+        self.driver.conversation.set_unsent(unsent)
+    }
+}
+
+/// The person while a turn runs.
+struct Typing<'a, P, W: Write> {
+    person: &'a mut P,
+    screen: &'a Screen<W>,
+    steering: Steering,
+    cancel: &'a CancellationToken,
+    leaving: &'a mut bool,
+    socket: Option<PathBuf>,
+    /// Another dunlin that has the terminal.
+    attached: Option<Child>,
+}
+
+impl<P: Person, W: Write + Send + 'static> Typing<'_, P, W> {
+    /// The next thing that the person does. Giving it up loses nothing: behind the wait for them it does not wait.
+    async fn go_on<H: ToolHost>(&mut self, host: &Arc<H>, paint: Paint) {
+        if let Some(attached) = &mut self.attached {
+            let _ = attached.wait().await;
+            self.attached = None;
+            self.person.resume();
+            return;
+        }
+        match self.person.next(true).await {
+            Entered::Line(line) => self.line(&line, host, paint),
+            Entered::Queued(words) => self.queue(words),
+            Entered::TakeBack => {
+                let queued = self.screen.live().queued.pop_back();
+                match queued {
+                    Some(words) => self.person.put_back(&words),
+                    None => self.steering.take_back(),
+                }
+            }
+            Entered::Interrupted => self.cancel.cancel(),
+            Entered::End if *self.leaving => self.cancel.cancel(),
+            Entered::End => self.leave(),
+            Entered::Ended => {
+                *self.leaving = true;
+                self.cancel.cancel();
+            }
+        }
+        self.screen.refresh();
+    }
+
+    /// Words steer. Commands that only look are obeyed at once; the others wait for the turn's end.
+    fn line<H: ToolHost>(&mut self, line: &str, host: &Arc<H>, paint: Paint) {
+        match slash::understand(line) {
+            Line::Empty => {}
+            Line::Words(words) => self.steering.say(words),
+            Line::Queue(Some(words)) => self.queue(words),
+            Line::Exit => self.leave(),
+            Line::Help => self.screen.tell(&slash::help()),
+            Line::Sessions => {
+                let (host, screen) = (Arc::clone(host), self.screen.clone());
+                let columns = screen.stage().columns();
+                tokio::spawn(async move { screen.tell(&commands::sessions(&*host, paint, columns).await) });
+            }
+            Line::Attach(Some(session)) => {
+                self.person.lend();
+                match commands::attach(&session, self.socket.as_deref()).spawn() {
+                    Ok(child) => self.attached = Some(child),
+                    Err(error) => {
+                        self.person.resume();
+                        self.screen.tell(&format!("cannot attach: {error}"));
+                    }
+                }
+            }
+            Line::Unknown(word, meant) => self.screen.tell(&commands::unknown(&word, meant)),
+            _ => self.queue(line.trim().to_owned()),
+        }
+    }
+
+    fn queue(&self, words: String) {
+        self.screen.live().queued.push_back(words);
+    }
+
+    fn leave(&mut self) {
+        *self.leaving = true;
+        self.screen.tell("leaving when the turn is over; Ctrl-C ends it now");
+    }
+
+    /// What the turn gave back goes into the line.
+    fn put_back(&mut self) {
+        let given_back: Vec<String> = std::mem::take(&mut self.screen.live().given_back);
+        given_back.iter().for_each(|text| self.person.put_back(text));
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Show<W> {
     neutraliser: Neutraliser,
     markdown: Markdown,
     at_line_start: bool,
+    /// The terminal itself shows what is typed, ^C too.
+    echoes: bool,
 }
 
 impl<W: Write + Send> Show<W> {
@@ -57,7 +59,13 @@ impl<W: Write + Send> Show<W> {
             neutraliser: Neutraliser::default(),
             markdown: Markdown::new(paint),
             at_line_start: true,
+            echoes: true,
         }
+    }
+
+    /// Whether the terminal itself shows what is typed.
+    pub fn with_echo(self, echoes: bool) -> Show<W> {
+        Show { echoes, ..self }
     }
 
     /// A line of the program itself.
@@ -293,7 +301,7 @@ impl<W: Write + Send> Show<W> {
         self.end_stream();
         self.said.clear();
         (self.open, self.crowded) = (0, false);
-        if self.with_text && self.at_line_start && *ended == Ended::Interrupted {
+        if self.echoes && self.with_text && self.at_line_start && *ended == Ended::Interrupted {
             // Behind the terminal's ^C.
             self.write("\n");
         }

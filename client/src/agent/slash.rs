@@ -22,21 +22,24 @@ pub enum Line {
     Compact,
     /// List conversations, or go on with one.
     Resume(Option<String>),
-    /// A slash and a word that nobody knows.
-    Unknown(String),
+    /// Keep words for the next turn.
+    Queue(Option<String>),
+    /// A slash and a word that nobody knows, and the command that is probably meant.
+    Unknown(String, Option<&'static str>),
 }
 
 /// Each command, its argument, and what it does.
-pub const COMMANDS: [(&str, &str, &str); 11] = [
+pub const COMMANDS: [(&str, &str, &str); 12] = [
     ("/sessions", "", "list the sessions of this workspace"),
     ("/attach", "SESSION", "put this terminal on a session; C-\\ comes back"),
     ("/plan", "", "show the plan"),
-    ("/diff", "", "show what changed since the last commit"),
-    ("/undo", "", "take the last patch back"),
+    ("/diff", "", "show the patches of this conversation"),
+    ("/undo", "", "take the last patch of this conversation back"),
     ("/profile", "[NAME]", "show or change the sandbox profile"),
     ("/model", "[NAME]", "show or change the model"),
     ("/compact", "", "replace the conversation by a summary of it"),
     ("/resume", "[ID]", "list conversations, or go on with one"),
+    ("/queue", "WORDS", "keep words for the next turn, as Tab does while one runs"),
     ("/help", "", "show this"),
     ("/exit", "", "leave; sessions go on (also: exit, quit, Ctrl-D)"),
 ];
@@ -70,8 +73,18 @@ pub fn understand(line: &str) -> Line {
         "/resume" => Line::Resume(argument),
         "/help" | "/?" => Line::Help,
         "/exit" | "/quit" => Line::Exit,
-        unknown => Line::Unknown(unknown.to_owned()),
+        "/queue" => Line::Queue(argument),
+        unknown => Line::Unknown(unknown.to_owned(), nearest(unknown)),
     }
+}
+
+/// The command that looks most like `word`, when it looks like it at all.
+fn nearest(word: &str) -> Option<&'static str> {
+    const LIKE: f64 = 0.7;
+    let likeness = |command: &str| strsim::jaro_winkler(word, command);
+    let best =
+        COMMANDS.iter().map(|(command, ..)| *command).max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) >= LIKE).then_some(best)
 }
 
 /// What `/help` prints.
@@ -81,7 +94,9 @@ pub fn help() -> String {
         help.push_str(&format!("  {:<20} {what}\n", format!("{command} {argument}")));
     }
     help.push_str(
-        "  Alt-Enter or a \\ at the end of a line begins a new line; Ctrl-C ends the turn, not dunlin\n",
+        "  Alt-Enter or a \\ at the end of a line begins a new line; Ctrl-C ends the turn, not dunlin\n  \
+         While a turn runs, Enter says the line to the model with its next request, Tab keeps it for the next\n  \
+         turn, and Esc or Ctrl-U on an empty line takes it back\n",
     );
     help
 }
@@ -127,13 +142,19 @@ mod tests {
         check("/attach", Line::Attach(None));
         check("/model gpt", Line::Model(Some("gpt".into())));
         check("/resume", Line::Resume(None));
-        check("/sing", Line::Unknown("/sing".into()));
+        check("/queue then this", Line::Queue(Some("then this".into())));
+        check("/zzz", Line::Unknown("/zzz".into(), None));
+        for (typo, meant) in
+            [("/session", "/sessions"), ("/udno", "/undo"), ("/compakt", "/compact"), ("/dif", "/diff")]
+        {
+            check(typo, Line::Unknown(typo.into(), Some(meant)));
+        }
     }
 
     #[test]
     fn every_command_of_the_help_is_understood() {
         for (command, ..) in COMMANDS {
-            assert!(!matches!(understand(command), Line::Unknown(_) | Line::Words(_)), "{command}");
+            assert!(!matches!(understand(command), Line::Unknown(..) | Line::Words(_)), "{command}");
             assert!(help().contains(command));
         }
     }

@@ -76,6 +76,7 @@ pub struct Prepared {
     client: Client,
     conversation: Conversation,
     settings: Settings,
+    config: Config,
     /// Serves the recording for as long as the agent lives.
     replay: Option<Replay>,
 }
@@ -84,6 +85,9 @@ impl Prepared {
     /// Finds the model and the conversation. Reads the task from standard input if that is asked for.
     pub async fn new(mut options: Options, config: &Config) -> Result<Prepared, AgentError> {
         options.prompt = options.prompt.map(task).transpose()?;
+        if options.prompt.is_none() && !std::io::stdin().is_terminal() {
+            return Err(AgentError::NoTerminal);
+        }
         let store = Store::of_user();
         let resumed = match &options.resume {
             Resume::New => None,
@@ -130,7 +134,7 @@ impl Prepared {
                 approve: options.approve.unwrap_or(config.approve),
             },
         };
-        Ok(Prepared { options, client, conversation, settings, replay })
+        Ok(Prepared { options, client, conversation, settings, config: config.clone(), replay })
     }
 
     /// The worktree that the conversation was begun in.
@@ -146,7 +150,7 @@ impl Prepared {
         driver.instruct().await?;
         let ended = match &options.prompt {
             Some(prompt) => one_shot(&mut driver, prompt, &options, label.as_deref()).await,
-            None => repl::run(&mut driver, &options, label.as_deref()).await,
+            None => repl::run(&mut driver, &options, &self.config, label.as_deref()).await,
         };
         if !options.json && !driver.conversation.items().is_empty() {
             eprintln!("resume with: dunlin agent --resume {}", driver.conversation.id());

@@ -288,6 +288,15 @@ pub enum DaemonCommand {
     /// Leave the caller's session and become the daemon: what start on demand runs
     #[command(hide = true)]
     Launch(LaunchArgs),
+    /// Run a command in a session of its own, without the terminal: what on_event runs
+    #[command(hide = true)]
+    Detached(DetachedArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DetachedArgs {
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -180,6 +180,13 @@ fn user_manager_answers() -> bool {
     })
 }
 
+/// Leaves the caller's session and terminal and becomes `command`. Returns only if that cannot be executed.
+pub fn run_detached(command: &[std::ffi::OsString]) -> io::Error {
+    // Fails only for the leader of a process group, and the caller made a plain child.
+    let _ = nix::unistd::setsid();
+    Command::new(&command[0]).args(&command[1..]).exec()
+}
+
 /// In the process that becomes the daemon: leave the caller's session, directory, descriptors and environment.
 /// Returns only if the daemon cannot be executed. Must run while this process has one thread.
 pub fn become_daemon(daemon: &Path, socket: &Path, state_dir: &Path) -> io::Error {

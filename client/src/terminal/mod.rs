@@ -4,11 +4,14 @@
 
 pub mod keyboard;
 pub mod keys;
+pub mod keystroke;
+pub mod line;
 pub mod markdown;
 mod modes;
 pub mod neutralise;
 pub mod passage;
 pub mod raw;
 pub mod render;
+pub mod stage;
 pub mod table;
 pub mod text;

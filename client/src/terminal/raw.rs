@@ -8,11 +8,22 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 #[derive(Debug)]
 pub struct Raw {
     before: Termios,
+    /// What is written still goes through the terminal's own processing: a line feed begins a line.
+    writes_lines: bool,
 }
 
 impl Raw {
     pub fn enter() -> io::Result<Raw> {
-        let raw = Raw { before: tcgetattr(io::stdin())? };
+        Raw::with(false)
+    }
+
+    /// Only what is typed is raw: each key by itself, none with a meaning.
+    pub fn keys() -> io::Result<Raw> {
+        Raw::with(true)
+    }
+
+    fn with(writes_lines: bool) -> io::Result<Raw> {
+        let raw = Raw { before: tcgetattr(io::stdin())?, writes_lines };
         raw.again()?;
         Ok(raw)
     }
@@ -21,6 +32,9 @@ impl Raw {
     pub fn again(&self) -> io::Result<()> {
         let mut raw = self.before.clone();
         cfmakeraw(&mut raw);
+        if self.writes_lines {
+            raw.output_flags = self.before.output_flags;
+        }
         // Now, not after a flush: what was typed ahead is for the session.
         Ok(tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?)
     }

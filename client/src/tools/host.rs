@@ -20,6 +20,7 @@ use tonic_types::StatusExt;
 
 use super::arguments::{ExecArguments, PatchArguments, SessionsArguments, SessionsOp};
 use super::result::{ExecResult, PatchResult, SessionView, SessionsResult, Weakening, range, reason_name};
+use super::watch;
 
 /// How often a call is made again when the worker went away under it, and how long apart at first.
 const TRIES: u32 = 6;
@@ -58,6 +59,10 @@ pub trait ToolHost: Send + Sync + 'static {
     fn list_sessions(&self) -> impl Future<Output = Result<Vec<SessionView>, ToolError>> + Send;
     /// Takes a patch back; the newest when `patch_id` is empty.
     fn revert_patch(&self, patch_id: &str) -> impl Future<Output = Result<PatchResult, ToolError>> + Send;
+    /// The end of a session's output, as text.
+    fn tail(&self, session: &str) -> impl Future<Output = Result<String, ToolError>> + Send;
+    /// Waits until a session ends, or with `for_input` until it waits for input; returns early when it cannot be seen.
+    fn session_changed(&self, session: &str, for_input: bool) -> impl Future<Output = ()> + Send;
     /// What the sandbox allows, in sentences for a model, and what this machine cannot enforce.
     fn describe_sandbox(&self) -> impl Future<Output = Result<(String, Vec<Weakening>), ToolError>> + Send;
     /// Whose calls these are from now on, and where they work.
@@ -286,6 +291,14 @@ impl ToolHost for DaemonHost {
         let mut service = WorkspaceServiceClient::new(self.channel.clone());
         let answer = service.revert_patch(request).await.map_err(CallError)?;
         Ok(answer.into_inner().into())
+    }
+
+    async fn tail(&self, session: &str) -> Result<String, ToolError> {
+        watch::tail(self.session_service(), session).await
+    }
+
+    async fn session_changed(&self, session: &str, for_input: bool) {
+        watch::changed(self.session_service(), session, for_input).await
     }
 
     async fn describe_sandbox(&self) -> Result<(String, Vec<Weakening>), ToolError> {

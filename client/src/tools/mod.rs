@@ -8,3 +8,4 @@ pub mod host;
 pub mod plan;
 pub mod result;
 pub mod schema;
+mod watch;

@@ -61,8 +61,9 @@ impl Model for ScriptedModel {
 pub(crate) struct FakeHost {
     pub(crate) ran: Mutex<Vec<String>>,
     pub(crate) sessions: Mutex<Vec<SessionView>>,
+    pub(crate) changed: Notify,
     started: Notify,
-    release: Notify,
+    pub(crate) release: Notify,
 }
 
 impl ToolHost for FakeHost {
@@ -98,6 +99,22 @@ impl ToolHost for FakeHost {
     async fn revert_patch(&self, patch_id: &str) -> Result<PatchResult, ToolError> {
         self.ran.lock().unwrap().push(format!("revert {patch_id}"));
         Ok(PatchResult { diff: "-x".into(), ..PatchResult::default() })
+    }
+
+    async fn tail(&self, session: &str) -> Result<String, ToolError> {
+        Ok(format!("tail of {session}"))
+    }
+
+    async fn session_changed(&self, session: &str, _: bool) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let ended = |known: &SessionView| known.session_id == session && !known.is_running();
+            if self.sessions.lock().unwrap().iter().any(ended) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     async fn describe_sandbox(&self) -> Result<(String, Vec<Weakening>), ToolError> {
