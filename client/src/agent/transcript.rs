@@ -2,8 +2,9 @@
 //!
 //! The first line says how the conversation was begun; each later one is an item of it (`item`), the plan (`plan`),
 //! a shorter conversation that replaces all items before it (`compacted`), a patch (`patched`) or its end
-//! (`taken_back`), another `profile` or `model`, or what was typed and not sent (`unsent`). A line counts once its newline is there: a
-//! crash loses at most the line being written. A file is open in one process at a time.
+//! (`taken_back`), another `profile` or `model`, or what was typed and not sent (`unsent`). A line counts once its newline
+//! is there: a crash loses at most the line being written, and a line that a full disk cuts short is taken back. A file is
+//! open in one process at a time. What a crash left half said is mended when it is resumed.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -83,6 +84,8 @@ pub struct Conversation {
     patches: Vec<Patched>,
     unsent: Vec<String>,
     file: Flock<File>,
+    /// What the file holds, all of it whole lines.
+    bytes: u64,
 }
 
 /// A conversation in a list.
@@ -195,12 +198,14 @@ impl Store {
         let beginning =
             serde_json::from_str(lines.next().unwrap_or_default()).map_err(|e| broken(e.to_string()))?;
         let mut conversation = Conversation::empty(beginning, file);
+        conversation.bytes = text.len() as u64;
         for (number, line) in lines.enumerate() {
             match serde_json::from_str(line) {
                 Ok(line) => conversation.take(line),
                 Err(error) => return Err(broken(format!("line {}: {error}", number + 2))),
             }
         }
+        conversation.drop_loose_reasoning().map_err(|e| io(&path, e))?;
         conversation.answer_open_calls().map_err(|e| io(&path, e))?;
         Ok(conversation)
     }
@@ -219,6 +224,7 @@ impl Conversation {
             patches: Vec::new(),
             unsent: Vec::new(),
             file,
+            bytes: 0,
         }
     }
 
@@ -320,6 +326,16 @@ impl Conversation {
         self.file.sync_data()
     }
 
+    /// A crash may have come between reasoning and the item it led to; a server refuses the one without the other.
+    fn drop_loose_reasoning(&mut self) -> std::io::Result<()> {
+        let last = self.items.iter().rposition(|item| item["type"] != "reasoning");
+        let whole = last.map_or(0, |last| last + 1);
+        if whole < self.items.len() {
+            self.replace(self.items[..whole].to_vec())?;
+        }
+        Ok(())
+    }
+
     /// A crash may have come between a call and its output; a server refuses a conversation with such a hole.
     fn answer_open_calls(&mut self) -> std::io::Result<()> {
         let answered =
@@ -336,9 +352,17 @@ impl Conversation {
         self.write(&text)
     }
 
-    /// One write a line: it is there whole or torn at the end, never mixed.
+    /// One write a line: it is there whole or torn at the end, never mixed. One that was cut short is taken back, or the
+    /// next would be glued to it.
     fn write(&mut self, line: &str) -> std::io::Result<()> {
-        self.file.write_all(format!("{line}\n").as_bytes())
+        let line = format!("{line}\n");
+        let written = self.file.write_all(line.as_bytes());
+        match written {
+            Ok(()) => self.bytes += line.len() as u64,
+            // Shortening needs no room; should it fail all the same, a resume does it.
+            Err(_) => drop(self.file.set_len(self.bytes)),
+        }
+        written
     }
 }
 

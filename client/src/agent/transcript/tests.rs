@@ -76,6 +76,43 @@ fn a_call_that_a_crash_left_open_is_answered_on_resume() {
 }
 
 #[test]
+fn a_crash_at_any_byte_leaves_a_conversation_that_a_server_takes() {
+    let (_directory, store) = store();
+    let mut conversation = store.begin(beginning("/w")).unwrap();
+    let (id, path) = (conversation.id().to_owned(), file_of(&store, conversation.id()));
+    let begun = std::fs::read(&path).unwrap().len();
+    let call = |id: &str| json!({"type": "function_call", "call_id": id, "name": "x", "arguments": "{}"});
+    let output = |id: &str| json!({"type": "function_call_output", "call_id": id, "output": "1"});
+    let reasoning = |id: &str| json!({"type": "reasoning", "id": id, "encrypted_content": "é"});
+    conversation
+        .append(vec![user_message(&["go"]), reasoning("r1"), reasoning("r2"), call("a"), call("b")])
+        .unwrap();
+    conversation
+        .set_plan(Plan { plan: vec![Step { step: "x".into(), status: "done".into() }], explanation: None })
+        .unwrap();
+    conversation.append(vec![output("b"), output("a"), reasoning("r3"), json!({"type": "message"})]).unwrap();
+    drop(conversation);
+    let whole = std::fs::read(&path).unwrap();
+    for length in begun..=whole.len() {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let resumed = store.resume(&id).unwrap();
+        let items = resumed.items().to_vec();
+        drop(resumed);
+        for call in items.iter().filter(|item| item["type"] == "function_call") {
+            let answers =
+                |item: &&Value| item["type"] == "function_call_output" && item["call_id"] == call["call_id"];
+            assert_eq!(items.iter().filter(answers).count(), 1, "cut at {length}: {items:?}");
+        }
+        let loose = items.iter().zip(items.iter().skip(1).map(Some).chain([None]));
+        let loose = loose.filter(|(item, next)| {
+            item["type"] == "reasoning" && next.is_none_or(|next| next["type"] == "function_call_output")
+        });
+        assert_eq!(loose.count(), 0, "cut at {length}: {items:?}");
+        assert_eq!(store.resume(&id).unwrap().items(), items, "mended once, at {length}");
+    }
+}
+
+#[test]
 fn a_compacted_conversation_resumes_short() {
     let (_directory, store) = store();
     let mut conversation = store.begin(beginning("/w")).unwrap();
