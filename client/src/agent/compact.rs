@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::items::{call_id, user_message};
 use crate::tools::plan::Plan;
 
-/// How many bytes of the last items stay as they are.
+/// At most so many bytes of the last items stay as they are.
 const KEPT_BYTES: usize = 24 * 1024;
 
 const REQUEST: &str = "\
@@ -25,8 +25,10 @@ pub fn request(items: &[Value], share: usize) -> Vec<Value> {
     input
 }
 
-/// The conversation that replaces `items`.
-pub fn compacted(items: &[Value], summary: &str, plan: &Plan) -> Vec<Value> {
+/// The conversation that replaces `items`. Of what the model reads at most (`limit_tokens`), a quarter stays as it was: a
+/// token is some four bytes.
+pub fn compacted(items: &[Value], summary: &str, plan: &Plan, limit_tokens: Option<u64>) -> Vec<Value> {
+    let kept_bytes = limit_tokens.map_or(KEPT_BYTES, |tokens| KEPT_BYTES.min(tokens as usize));
     let mut text =
         format!("<summary note=\"of the conversation before this point\">\n{}\n</summary>", summary.trim());
     if !plan.plan.is_empty() {
@@ -37,7 +39,7 @@ pub fn compacted(items: &[Value], summary: &str, plan: &Plan) -> Vec<Value> {
         text.push_str("</plan>");
     }
     let mut shorter = vec![user_message(&[&text])];
-    shorter.extend_from_slice(&items[tail_start(items, KEPT_BYTES)..]);
+    shorter.extend_from_slice(&items[tail_start(items, kept_bytes)..]);
     shorter
 }
 
@@ -109,12 +111,19 @@ mod tests {
     fn summary_and_plan_stand_before_the_tail() {
         let step = Step { step: "mend it".into(), status: "in_progress".into() };
         let plan = Plan { plan: vec![step], explanation: None };
-        let items = compacted(&[user_message(&["last"])], " what was \n", &plan);
+        let items = compacted(&[user_message(&["last"])], " what was \n", &plan, None);
         let text = items[0]["content"][0]["text"].as_str().unwrap();
         assert!(
             text.contains(">\nwhat was\n</summary>") && text.contains("- [in_progress] mend it\n"),
             "{text}"
         );
         assert_eq!(items[1..], [user_message(&["last"])]);
+        let long = user_message(&["x".repeat(9_000).as_str()]);
+        let kept = |limit| compacted(std::slice::from_ref(&long), "s", &Plan::default(), limit).len() - 1;
+        assert_eq!(
+            (kept(None), kept(Some(160_000)), kept(Some(8_000))),
+            (1, 1, 0),
+            "a small context keeps less"
+        );
     }
 }

@@ -335,7 +335,12 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
             let message = "the model gave no summary to make the conversation shorter with".into();
             return Ok(Happened::Unanswered { message, cause: Cause::Other });
         }
-        let shorter = compact::compacted(self.conversation.items(), &summary, self.conversation.plan());
+        let shorter = compact::compacted(
+            self.conversation.items(),
+            &summary,
+            self.conversation.plan(),
+            self.settings.limits.compact_at_tokens,
+        );
         let from_tokens = self.context_tokens;
         self.conversation.replace(shorter)?;
         self.news.forget();

@@ -26,8 +26,6 @@ use crate::terminal::render::Paint;
 use crate::tools::host::ToolHost;
 use crate::tools::schema;
 
-/// The conversation is made shorter when it has grown to this many tokens: below what today's models read.
-const COMPACT_AT_TOKENS: u64 = 160_000;
 /// The profile of a conversation that names none.
 const DEFAULT_PROFILE: &str = "workspace-write";
 
@@ -127,7 +125,7 @@ impl Prepared {
             limits: Limits {
                 max_steps: options.max_steps.unwrap_or(config.max_steps).max(1),
                 max_time: options.max_time.or(config.max_time),
-                compact_at_tokens: Some(COMPACT_AT_TOKENS),
+                compact_at_tokens: Some(provider.compact_at_tokens),
             },
             policy: Policy {
                 profile: options.profile.clone(),

@@ -5,6 +5,7 @@
 //! holds a secret, except headers, which [`Config::show`] hides. `[daemon]` belongs to the daemon and is passed over.
 
 mod conversation;
+mod place;
 mod provider;
 mod written;
 

@@ -25,6 +25,8 @@ pub struct Provider {
     /// Answers come as server-sent events.
     pub stream: bool,
     pub max_output_tokens: Option<u64>,
+    /// A conversation that has grown to so many tokens is made shorter.
+    pub compact_at_tokens: u64,
     pub timeouts: Timeouts,
     pub max_retries: u32,
 }
@@ -37,6 +39,14 @@ pub struct Timeouts {
     pub first_byte: Option<Duration>,
     /// Between two pieces of an answer.
     pub idle: Option<Duration>,
+}
+
+/// What today's large models read at least.
+const DEFAULT_CONTEXT_TOKENS: u64 = 200_000;
+
+/// Leaves a fifth of the context for the answer and for tools' output until the next count.
+pub(super) fn compact_at(context_tokens: u64) -> u64 {
+    context_tokens / 5 * 4
 }
 
 impl Default for Timeouts {
@@ -87,6 +97,7 @@ impl Provider {
             parallel: true,
             stream: true,
             max_output_tokens: None,
+            compact_at_tokens: compact_at(DEFAULT_CONTEXT_TOKENS),
             timeouts: Timeouts::default(),
             max_retries: 4,
         }

@@ -101,13 +101,51 @@ fn keys_come_from_the_environment_a_file_or_a_command() {
 fn mistakes_are_named() {
     refused("modle = 'x'", "modle");
     refused("[providers.openai]\nbase_ulr = 'x'", "base_ulr");
-    refused("provider = 'nobody'", "there is no provider `nobody`");
-    refused("[providers.x]", "[providers.x]: base_url is missing");
-    refused("[providers.x]\nbase_url = 'api.x.com'", "must begin with http");
+    refused("model = 'm'\nprovider = 'nobody'", "line 2, provider: there is no provider `nobody`");
+    refused("\n[providers.x]", "line 2, providers.x.base_url: it is missing");
+    refused(
+        "[providers.x]\nbase_url = 'api.x.com'",
+        "line 2, providers.x.base_url: base_url must begin with http",
+    );
+    refused("[providers.vllm]\n\nkey = { command = [] }", "line 3, providers.vllm.key: command is empty");
+    refused("[providers.vllm]\ncontext_tokens = 100", "line 2, providers.vllm.context_tokens: 100 tokens");
     refused("[providers.x]\nbase_url = 'http://me:pw@x'", "no credentials");
     refused("[providers.x]\nbase_url = 'http://x'\nidle_timeout_seconds = -1", "cannot be");
     refused("approve = 'maybe'", "approve");
     refused("max_steps = 'many'", "line 1");
+}
+
+#[test]
+fn a_conversation_is_made_shorter_below_the_models_context() {
+    let tokens =
+        |written: &str| parse(&format!("[providers.vllm]\n{written}")).providers["vllm"].compact_at_tokens;
+    assert_eq!(tokens(""), 160_000);
+    assert_eq!(tokens("context_tokens = 10000"), 8_000);
+    assert_eq!(tokens("context_tokens = 10000\ncompact_at_tokens = 5000"), 5_000);
+    assert_eq!(tokens("compact_at_tokens = 5000"), 5_000);
+}
+
+#[test]
+fn every_block_of_the_documentation_is_a_configuration_and_every_field_is_documented() {
+    let page = include_str!("../../../docs/providers.md");
+    let blocks: Vec<&str> =
+        page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let named: Vec<String> = blocks.iter().map(|block| parse(block).provider).collect();
+    assert_eq!(named, ["openai", "openrouter", "ollama", "vllm", "llamacpp", "lmstudio", "mine"]);
+    for block in &blocks {
+        let config = parse(block);
+        let provider = config.provider(None).expect("a provider");
+        assert!(config.model(provider, None).is_ok(), "{block}");
+        assert_eq!(config.warnings(), Vec::<String>::new(), "{block}");
+    }
+    let presets = include_str!("providers.toml");
+    let listed = presets.lines().filter_map(|line| line.strip_prefix("#   ")).flat_map(|line| {
+        let names = line.split("    ").next().unwrap_or_default();
+        names.split(", ").map(|name| name.split_whitespace().next().unwrap_or_default())
+    });
+    for field in listed {
+        assert!(page.contains(&format!("| `{field}` |")), "docs/providers.md does not tell of {field}");
+    }
 }
 
 #[test]

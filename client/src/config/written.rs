@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::provider::{Key, Provider, Timeouts, refuse_url};
-use super::{Approve, Config, Conversation, Environment};
+use super::provider::{Key, Provider, Timeouts, compact_at, refuse_url};
+use super::{Approve, Config, Conversation, Environment, place};
 
 /// The file. The doc comments of [`Config`] and providers.toml say what the fields mean.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -46,6 +46,8 @@ struct WrittenProvider {
     parallel: Option<bool>,
     stream: Option<bool>,
     max_output_tokens: Option<u64>,
+    context_tokens: Option<u64>,
+    compact_at_tokens: Option<u64>,
     connect_timeout_seconds: Option<f64>,
     first_byte_timeout_seconds: Option<f64>,
     idle_timeout_seconds: Option<f64>,
@@ -63,6 +65,8 @@ enum WrittenKey {
 const PRESETS: &str = include_str!("providers.toml");
 const DEFAULT_PROVIDER: &str = "openai";
 const DEFAULT_MAX_STEPS: u32 = 200;
+/// The instructions and tools alone are about half of this.
+const SMALLEST_CONTEXT_TOKENS: u64 = 8_000;
 
 /// Presets, then the file, then the environment. An error is a text that names the place.
 pub(super) fn resolve(text: &str, environment: Environment<'_>) -> Result<Config, String> {
@@ -77,8 +81,9 @@ pub(super) fn resolve(text: &str, environment: Environment<'_>) -> Result<Config
         providers.entry(DEFAULT_PROVIDER.into()).or_default().base_url = Some(base_url.trim().into());
     }
     let providers = providers.into_iter().map(|(name, written)| {
-        let provider =
-            written.resolve(&name, environment).map_err(|error| format!("[providers.{name}]: {error}"))?;
+        let provider = written
+            .resolve(&name, environment)
+            .map_err(|Fault { key, why }| place::fault(text, &["providers", &name, key], &why))?;
         Ok((name, provider))
     });
     let config = Config {
@@ -93,8 +98,19 @@ pub(super) fn resolve(text: &str, environment: Environment<'_>) -> Result<Config
         agent: written.agent,
         providers: providers.collect::<Result<_, String>>()?,
     };
-    config.provider(None).map_err(|error| error.to_string())?;
+    config.provider(None).map_err(|error| place::fault(text, &["provider"], &error.to_string()))?;
     Ok(config)
+}
+
+/// What is wrong with a value, and under which key of its table.
+struct Fault {
+    key: &'static str,
+    why: String,
+}
+
+/// Says under which key a mistake is.
+fn under(key: &'static str) -> impl Fn(String) -> Fault {
+    move |why| Fault { key, why }
 }
 
 impl WrittenProvider {
@@ -113,6 +129,8 @@ impl WrittenProvider {
             parallel: self.parallel.or(base.parallel),
             stream: self.stream.or(base.stream),
             max_output_tokens: self.max_output_tokens.or(base.max_output_tokens),
+            context_tokens: self.context_tokens.or(base.context_tokens),
+            compact_at_tokens: self.compact_at_tokens.or(base.compact_at_tokens),
             connect_timeout_seconds: self.connect_timeout_seconds.or(base.connect_timeout_seconds),
             first_byte_timeout_seconds: self.first_byte_timeout_seconds.or(base.first_byte_timeout_seconds),
             idle_timeout_seconds: self.idle_timeout_seconds.or(base.idle_timeout_seconds),
@@ -120,19 +138,40 @@ impl WrittenProvider {
         }
     }
 
-    fn resolve(self, name: &str, environment: Environment<'_>) -> Result<Provider, String> {
-        let base_url = self.base_url.ok_or("base_url is missing")?;
+    fn resolve(self, name: &str, environment: Environment<'_>) -> Result<Provider, Fault> {
+        let base_url = self.base_url.ok_or("it is missing".to_owned()).map_err(under("base_url"))?;
         if let Some(refusal) = refuse_url(&base_url) {
-            return Err(format!("{refusal} (it is `{base_url}`)"));
+            return Err(under("base_url")(format!("{refusal} (it is `{base_url}`)")));
         }
         let plain = Provider::at(name, &base_url);
+        let timeout = |key, written, default| timeout(written, default).map_err(under(key));
         let timeouts = Timeouts {
-            connect: timeout(self.connect_timeout_seconds, plain.timeouts.connect)?,
-            first_byte: timeout(self.first_byte_timeout_seconds, plain.timeouts.first_byte)?,
-            idle: timeout(self.idle_timeout_seconds, plain.timeouts.idle)?,
+            connect: timeout(
+                "connect_timeout_seconds",
+                self.connect_timeout_seconds,
+                plain.timeouts.connect,
+            )?,
+            first_byte: timeout(
+                "first_byte_timeout_seconds",
+                self.first_byte_timeout_seconds,
+                plain.timeouts.first_byte,
+            )?,
+            idle: timeout("idle_timeout_seconds", self.idle_timeout_seconds, plain.timeouts.idle)?,
+        };
+        let context = match self.context_tokens {
+            Some(tokens) if tokens < SMALLEST_CONTEXT_TOKENS => {
+                let why = format!("{tokens} tokens do not even hold the instructions and tools");
+                return Err(under("context_tokens")(why));
+            }
+            tokens => tokens.map(compact_at),
         };
         Ok(Provider {
-            key: self.key.map(|key| key.resolve(environment)).transpose()?.unwrap_or(Key::None),
+            key: self
+                .key
+                .map(|key| key.resolve(environment))
+                .transpose()
+                .map_err(under("key"))?
+                .unwrap_or(Key::None),
             model: self.model,
             headers: self.headers,
             store: self.store.unwrap_or(plain.store),
@@ -141,6 +180,7 @@ impl WrittenProvider {
             parallel: self.parallel.unwrap_or(plain.parallel),
             stream: self.stream.unwrap_or(plain.stream),
             max_output_tokens: self.max_output_tokens,
+            compact_at_tokens: self.compact_at_tokens.or(context).unwrap_or(plain.compact_at_tokens),
             timeouts,
             max_retries: self.max_retries.unwrap_or(plain.max_retries),
             ..plain
@@ -163,11 +203,11 @@ impl WrittenKey {
     fn resolve(self, environment: Environment<'_>) -> Result<Key, String> {
         match self {
             WrittenKey::Env(name) if name.is_empty() || name.contains('=') => {
-                Err(format!("key.env must be the name of a variable, not `{name}`"))
+                Err(format!("env must be the name of a variable, not `{name}`"))
             }
             WrittenKey::Env(name) => Ok(Key::Env(name)),
             WrittenKey::File(path) => Ok(Key::File(expand_home(path, environment))),
-            WrittenKey::Command(argv) if argv.is_empty() => Err("key.command is empty".into()),
+            WrittenKey::Command(argv) if argv.is_empty() => Err("command is empty".into()),
             WrittenKey::Command(argv) => Ok(Key::Command(argv)),
         }
     }
@@ -201,6 +241,8 @@ pub(super) fn show(config: &Config) -> String {
             parallel: Some(provider.parallel),
             stream: Some(provider.stream),
             max_output_tokens: provider.max_output_tokens,
+            context_tokens: None,
+            compact_at_tokens: Some(provider.compact_at_tokens),
             connect_timeout_seconds: seconds(provider.timeouts.connect),
             first_byte_timeout_seconds: seconds(provider.timeouts.first_byte),
             idle_timeout_seconds: seconds(provider.timeouts.idle),
