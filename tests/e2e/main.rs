@@ -6,6 +6,7 @@ mod attach;
 mod bad_input;
 mod demo;
 mod exec;
+mod headless;
 mod limits;
 mod planted;
 mod repl;

@@ -1,26 +1,6 @@
 //! `dunlin agent --json`: a turn as JSON lines on stdout, for programs.
 //!
-//! # Version 1
-//! Each line is one object with a `type`. Fields may be added within a version; unknown ones are to be passed over.
-//!
-//! | type | fields |
-//! |---|---|
-//! | `thread.started` | always the first: `version`, `thread_id` (for `--resume`), `workspace`, `cwd`, `provider`, `model`, `profile`, `replayed` |
-//! | `turn.started` | |
-//! | `request.started` | `step`: the model's request number of this turn |
-//! | `response.status` | `status`: `queued`, `in_progress` … |
-//! | `response.retrying` | `attempt`, `of`, `wait_ms`, `cause`, `request_id`; deltas of this response so far are void |
-//! | `item.started` | `item`: {`id`, `type`: `tool_call`, `tool`, `arguments`} |
-//! | `item.updated` | `item`: {`id`, `type`: `message`, `refusal` or `reasoning`, `delta`} |
-//! | `item.completed` | `item`: {`id`, `type`: `message`, `text`} or {`id`, `type`: `tool_call`, `tool`, `arguments`, `result`, `failed`, `seconds`} |
-//! | `sessions.changed` | `note`: what the model is told of its sessions |
-//! | `conversation.compacted` | `from_tokens`, `to_tokens` |
-//! | `turn.completed` | `text`, `usage` |
-//! | `turn.failed` | `status`, `error` {`message`}, `usage` |
-//! | `error` | `message`, `exit_code`: the program could not go on |
-//!
-//! `usage` has `input_tokens`, `cached_tokens`, `output_tokens`, `reasoning_tokens`, `total_tokens`; null where the server
-//! does not count. `result` is exactly what the model reads. An interrupted call has no `item.completed`.
+//! `docs/agent-events.md` is the contract; a test holds the lines against it. What is not told there is not written.
 
 use std::io::Write;
 
@@ -210,3 +190,6 @@ mod tests {
         assert_eq!(last["usage"]["input_tokens"], Value::Null);
     }
 }
+
+#[cfg(test)]
+mod contract;
