@@ -7,12 +7,15 @@ use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 const TEMPLATE: &str = include_str!("prompt.md");
 
 /// The most bytes of one AGENTS.md that are given; the model is told of the rest.
 const NOTE_LIMIT_BYTES: u64 = 32 * 1024;
+/// The most bytes of all of them together: some 16000 tokens. The deepest ones come first.
+const NOTES_LIMIT_BYTES: u64 = 64 * 1024;
 
 /// Where the model works and what it may do there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,7 +28,7 @@ pub struct Surroundings {
     pub rules: Vec<String>,
     /// One sentence each: what this machine cannot enforce.
     pub weakenings: Vec<String>,
-    /// AGENTS.md files from the workspace's root down to the cwd.
+    /// AGENTS.md files from the repository's root down to the cwd.
     pub notes: Vec<Note>,
 }
 
@@ -65,32 +68,47 @@ fn machine(surroundings: &Surroundings) -> String {
     lines.join("\n")
 }
 
-/// The AGENTS.md files from `workspace` down to `cwd`, outermost first. What cannot be read is passed over; so is a
-/// link that leads out of the workspace: a command in the sandbox could have made it point at a secret.
+/// The AGENTS.md files from the repository's root (the workspace's own, or one above it) down to `cwd`, outermost first.
+/// One that cannot be given is told instead: a link that leads out of the workspace (a command in the sandbox could have
+/// made it point at a secret), and what is beyond the limit.
 pub fn notes(workspace: &Path, cwd: &Path) -> Vec<Note> {
-    let Ok(inside) = cwd.strip_prefix(workspace) else { return Vec::new() };
-    let Ok(root) = File::open(workspace) else { return Vec::new() };
-    let mut directories: Vec<&Path> = inside.ancestors().collect();
-    directories.reverse();
-    directories
-        .into_iter()
-        .filter_map(|directory| note(&root, workspace, &directory.join("AGENTS.md")))
-        .collect()
+    if !cwd.starts_with(workspace) {
+        return Vec::new();
+    }
+    let top = workspace.ancestors().find(|directory| directory.join(".git").exists()).unwrap_or(workspace);
+    let mut room = NOTES_LIMIT_BYTES;
+    let mut notes = Vec::new();
+    for directory in cwd.ancestors().take_while(|directory| directory.starts_with(top)) {
+        // Above the workspace no link of its file is followed out of its directory.
+        let root = if directory.starts_with(workspace) { workspace } else { directory };
+        if let Some(text) = note(root, &directory.join("AGENTS.md"), room.min(NOTE_LIMIT_BYTES)) {
+            room = room.saturating_sub(text.len() as u64);
+            notes.push(Note { path: directory.join("AGENTS.md"), text });
+        }
+    }
+    notes.reverse();
+    notes
 }
 
-fn note(root: &File, workspace: &Path, relative: &Path) -> Option<Note> {
+/// The text of one file below `root`, or why it is not given; nothing where there is nothing to give.
+fn note(root: &Path, path: &Path, limit: u64) -> Option<String> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .resolve(ResolveFlag::RESOLVE_BENEATH);
-    let file = File::from(openat2(root, relative, how).ok()?);
+    let opened = openat2(File::open(root).ok()?, path.strip_prefix(root).ok()?, how);
+    let file = match opened {
+        Ok(file) => File::from(file),
+        Err(Errno::EXDEV) => return Some("[not given: it is a link that leads out of the workspace]".into()),
+        Err(_) => return None,
+    };
     let length = file.metadata().ok().filter(Metadata::is_file)?.len();
     let mut bytes = Vec::new();
-    file.take(NOTE_LIMIT_BYTES).read_to_end(&mut bytes).ok()?;
+    file.take(limit).read_to_end(&mut bytes).ok()?;
     let mut text = String::from_utf8_lossy(&bytes).into_owned();
-    if length > NOTE_LIMIT_BYTES {
-        text.push_str(&format!("\n[{} more bytes in the file]", length - NOTE_LIMIT_BYTES));
+    if length > limit {
+        text.push_str(&format!("\n[{} more bytes in the file]", length - limit));
     }
-    (!text.trim().is_empty()).then(|| Note { path: workspace.join(relative), text })
+    (!text.trim().is_empty()).then_some(text)
 }
 
 #[cfg(test)]
@@ -126,6 +144,28 @@ mod tests {
         let texts: Vec<&str> = found.iter().map(|note| note.text.as_str()).collect();
         assert_eq!(texts, ["top", "deep"]);
         assert!(notes(Path::new("/nowhere"), &cwd).is_empty());
+        std::fs::create_dir(root.path().join(".git")).unwrap();
+        let found = notes(&root.path().join("work"), &cwd);
+        assert_eq!(
+            (found.len(), found[0].text.as_str()),
+            (3, "outside"),
+            "a workspace inside of a repository"
+        );
+    }
+
+    #[test]
+    fn many_notes_are_bounded_together_and_the_deepest_are_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let mut cwd = root.path().to_path_buf();
+        for depth in 0..5 {
+            cwd.push(format!("d{depth}"));
+            std::fs::create_dir(&cwd).unwrap();
+            std::fs::write(cwd.join("AGENTS.md"), "x".repeat(20_000)).unwrap();
+        }
+        let lengths: Vec<usize> = notes(root.path(), &cwd).iter().map(|note| note.text.len()).collect();
+        assert_eq!(lengths[2..], [20_000; 3], "{lengths:?}");
+        assert!(lengths.iter().sum::<usize>() < NOTES_LIMIT_BYTES as usize + 100, "{lengths:?}");
+        assert!(notes(root.path(), &cwd)[0].text.ends_with("more bytes in the file]"));
     }
 
     #[test]
@@ -147,8 +187,10 @@ mod tests {
             std::os::unix::fs::symlink(target, workspace.join("AGENTS.md")).unwrap();
             notes(&workspace, &workspace)
         };
-        assert_eq!(link_to(&secret), []);
-        assert_eq!(link_to(Path::new("../secret")), []);
+        for outside in [secret.as_path(), Path::new("../secret")] {
+            let told = link_to(outside);
+            assert!(told.len() == 1 && told[0].text.starts_with("[not given: it is a link"), "{told:?}");
+        }
         std::fs::write(workspace.join("NOTES.md"), "inside").unwrap();
         assert_eq!(link_to(Path::new("NOTES.md"))[0].text, "inside");
     }
