@@ -15,8 +15,8 @@ use clap::{Parser, Subcommand};
 
 pub use machine::{
     AgentArgs, ApprovalScope, Approvals, Approve, ApproveMode, CheckProfile, ConfigCommand, DaemonCommand,
-    Demo, Deny, DoctorArgs, Explain, LaunchArgs, ListProfiles, PatchArgs, ProfilesCommand, SandboxCommand,
-    ShowProfile, WakeMode,
+    Demo, Deny, DoctorArgs, Explain, LaunchArgs, ListProfiles, Man, PatchArgs, ProfilesCommand,
+    SandboxCommand, ShowProfile, WakeMode,
 };
 pub use place::{AddDir, EnvironmentFlag, Exceptions, Isolation, Place};
 pub use sessions::{
@@ -116,8 +116,8 @@ pub enum Command {
     Mcp,
     /// Print completions for a shell
     Completions(machine::Completions),
-    /// Print the manual page
-    Man,
+    /// Print a manual page
+    Man(machine::Man),
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ async fn perform(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Audit(_) => Err(Failure::not_yet("audit")),
         Command::Mcp => Err(Failure::not_yet("mcp")),
         Command::Completions(completions) => shell::completions(completions.shell),
-        Command::Man => shell::man(),
+        Command::Man(wanted) => shell::man(&wanted),
         Command::Config(command) => config::config(command),
     }
 }

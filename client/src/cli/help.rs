@@ -46,7 +46,7 @@ This machine:
   config       Check or show the configuration
   audit        Show the audit log
   completions  Print completions for a shell
-  man          Print the manual page
+  man          Print a manual page
 
 Options:
 {options}
@@ -129,6 +129,12 @@ with -, the patch is read from standard input.
 Examples:
   git diff main | dunlin patch --dry-run
   dunlin patch --revert";
+
+pub const MAN: &str = "\
+Examples:
+  dunlin man | man -l -
+  dunlin man agent | man -l -
+  dunlin man --dir ~/.local/share/man/man1  every page, where man(1) finds it";
 
 pub const ATTACH: &str = "\
 Keys go to the session, until the detach key (C-\\ unless --detach-key says otherwise). The session goes on.";

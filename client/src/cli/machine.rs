@@ -309,6 +309,16 @@ pub struct LaunchArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = help::MAN)]
+pub struct Man {
+    /// The command, as in `agent` or `daemon status` [default: dunlin itself]
+    pub command: Vec<String>,
+    /// Write the pages of all commands into this directory instead
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub struct Completions {
     /// The shell
     pub shell: clap_complete::Shell,
