@@ -1,8 +1,9 @@
 //! `cargo bench -p dunlin-tests --bench agent`: what the agent itself costs, beside the model and the command.
 //!
 //! A scripted model answers at once, so all that passes between its last event and the next request is ours, the sandboxed
-//! command included. The daemon runs already, as it does for people. Prints each figure with its bound; a figure over its
-//! bound makes the exit code 1, so run it on a machine that is otherwise idle.
+//! command included. The daemon runs already, as it does for people. Prints each figure with its bound; a median over its
+//! bound makes the exit code 1. Each hop (client, worker, keeper, init, reaper, command and back) waits for a processor, so on a
+//! machine that does other things the median tells of those, and only the fastest call of ours.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -24,16 +25,17 @@ const MEMORY_BOUND_KIB: i64 = 30 * 1024;
 fn main() {
     let world = World::new();
     let mut sound = true;
-    println!("{:<44}{:>9}{:>9}{:>9}", "", "p50", "p90", "bound");
+    println!("{:<44}{:>9}{:>9}{:>9}{:>9}", "", "fastest", "p50", "p90", "bound");
+    sound &= tell("a run of one message, beside the model", one_message_runs(&world), RUN_BOUND);
+    // The largest child so far; the clients are the only children that have ended. Taken before this process grows, since a
+    // child begins as a copy of it.
+    let memory = getrusage(UsageWho::RUSAGE_CHILDREN).expect("a number").max_rss();
+    let mib = |kib: i64| format!("{:.1} MiB", kib as f64 / 1024.0);
+    println!("{:<53}{:>18}{:>9}", "memory of the largest run", mib(memory), mib(MEMORY_BOUND_KIB));
+    sound &= memory <= MEMORY_BOUND_KIB;
     for (name, call) in kinds() {
         sound &= tell(name, tool_calls(&world, call), CALL_BOUND);
     }
-    sound &= tell("a run of one message, beside the model", one_message_runs(&world), RUN_BOUND);
-    // The largest child so far; the clients are the only children that have ended.
-    let memory = getrusage(UsageWho::RUSAGE_CHILDREN).expect("a number").max_rss();
-    let mib = |kib: i64| format!("{:.1} MiB", kib as f64 / 1024.0);
-    println!("{:<53}{:>9}{:>9}", "memory of the largest run", mib(memory), mib(MEMORY_BOUND_KIB));
-    sound &= memory <= MEMORY_BOUND_KIB;
     println!(
         "codex, as published: 141 to 217 ms a call in its sandbox, 65 to 134 without; 320 ms and 145 MiB a run"
     );
@@ -46,10 +48,11 @@ type Call = fn(usize) -> Value;
 /// A call of each kind; the number makes it differ from the one before.
 fn kinds() -> [(&'static str, Call); 5] {
     [
+        // First: the list grows with what the others start.
+        ("sessions list", |_| function_call("", "sessions", &json!({"op": "list"}))),
         ("unified_exec true, at a terminal", |_| exec(json!({"input": ["true"]}))),
         ("unified_exec true, with pipes", |_| exec(json!({"input": ["true"], "tty": false}))),
         ("unified_exec echo, by a shell", |number| exec(json!({"input": [format!("echo {number}")]}))),
-        ("sessions list", |_| function_call("", "sessions", &json!({"op": "list"}))),
         ("apply_patch, one new file", |number| {
             let patch = format!("*** Begin Patch\n*** Add File: file{number}\n+text\n*** End Patch\n");
             custom_call("", "apply_patch", &patch)
@@ -118,6 +121,6 @@ fn tell(name: &str, mut times: Vec<Duration>, bound: Duration) -> bool {
     times.sort();
     let at = |percent: usize| times[times.len() * percent / 100];
     let ms = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
-    println!("{name:<44}{:>9}{:>9}{:>9}", ms(at(50)), ms(at(90)), ms(bound));
+    println!("{name:<44}{:>9}{:>9}{:>9}{:>9}", ms(at(0)), ms(at(50)), ms(at(90)), ms(bound));
     at(50) <= bound
 }
