@@ -1,10 +1,16 @@
 //! Connections that fail: borne, told, and tried again from the start.
 
 use std::collections::HashSet;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use dunlin_client::config::Provider;
 use dunlin_client::model::{Client, calls};
 use dunlin_harness::model_server::{Answer, ModelServer, function_call, message};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
+};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -73,6 +79,29 @@ async fn a_port_where_nobody_listens_is_named() {
     let error = asked.error();
     assert!(error.contains(&provider.base_url) && error.contains("refused"), "{error}");
     assert!(error.contains("gave up after 1 retry"), "{error}");
+    assert_eq!(asked.retries().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_no_connection_is_given_up_in_time() {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let server = socket(AddressFamily::Inet, SockType::Stream, flags, None).expect("a socket");
+    bind(server.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).expect("a port");
+    listen(&server, Backlog::new(0).expect("a number")).expect("it listens");
+    let port = getsockname::<SockaddrIn>(server.as_raw_fd()).expect("an address").port();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    // Nobody accepts: once the queue is full, the kernel answers no further connection.
+    let mut queue = Vec::new();
+    while let Ok(connection) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        queue.push(connection);
+        assert!(queue.len() < 100, "the queue is never full");
+    }
+    let mut provider = Provider::at("full", &format!("http://{address}/v1"));
+    provider.timeouts.connect = Some(Duration::from_millis(50));
+    provider.max_retries = 1;
+    let asked = ask_as(&provider, &request()).await;
+    let error = asked.error();
+    assert!(error.contains("cannot reach") && error.contains("no connection within 0.05 s"), "{error}");
     assert_eq!(asked.retries().len(), 1);
 }
 

@@ -28,6 +28,7 @@ pub(super) struct Transport {
     http: reqwest::Client,
     secrets: Arc<Secrets>,
     url: String,
+    connect_timeout: Option<Duration>,
     first_byte_timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     key: String,
@@ -54,6 +55,7 @@ impl Transport {
             http,
             secrets: Arc::new(secrets),
             url: format!("{}/responses", provider.base_url),
+            connect_timeout: provider.timeouts.connect,
             first_byte_timeout: provider.timeouts.first_byte,
             idle_timeout: provider.timeouts.idle,
             key: provider.key.to_string(),
@@ -78,10 +80,10 @@ impl Transport {
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, ModelError> {
         let url = || self.url.clone();
         let sent = within(self.first_byte_timeout, request.send());
-        let response =
-            sent.await.map_err(|after| ModelError::NoAnswer { url: url(), after })?.map_err(|error| {
-                ModelError::Unreachable { url: url(), cause: self.secrets.redact(&root_cause(error)) }
-            })?;
+        let response = sent
+            .await
+            .map_err(|after| ModelError::NoAnswer { url: url(), after })?
+            .map_err(|error| ModelError::Unreachable { url: url(), cause: self.why_unreachable(error) })?;
         let answer = Answer {
             request_id: request_id(response.headers()),
             response,
@@ -91,6 +93,16 @@ impl Transport {
             url: url(),
         };
         if answer.response.status().is_success() { Ok(answer) } else { Err(self.refusal(answer).await) }
+    }
+
+    /// A connection is the only thing that the HTTP client itself waits for with a limit.
+    fn why_unreachable(&self, error: reqwest::Error) -> String {
+        match self.connect_timeout {
+            Some(limit) if error.is_timeout() => {
+                format!("no connection within {} s (connect_timeout_seconds)", limit.as_secs_f64())
+            }
+            _ => self.secrets.redact(&root_cause(error)),
+        }
     }
 
     async fn refusal(&self, mut answer: Answer) -> ModelError {
