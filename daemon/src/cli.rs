@@ -7,6 +7,7 @@ use nix::sys::prctl;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    config,
     keeper::boot::{self, Place},
     launch, paths, serve,
 };
@@ -58,7 +59,10 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(place) => {
             let place = Place { socket: place.socket(), state: place.state() };
-            boot::run(&place).map_err(anyhow::Error::from)
+            // A worker that starts later must not be the first to stumble over it.
+            config::load(&paths::config_directory())
+                .map_err(anyhow::Error::from)
+                .and_then(|_| boot::run(&place).map_err(anyhow::Error::from))
         }
         Command::Worker(place) => named(c"dunlind-worker").and_then(|()| {
             log_to_stderr();

@@ -26,6 +26,7 @@ use tonic::transport::Server;
 
 use crate::{
     audit::Audit,
+    config,
     keeper::control::HELLO,
     link::{Event, Link},
     paths, peer,
@@ -68,18 +69,20 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     let registry = Registry::new(&place.state);
     let guarding = Guarding::new(link.clone(), registry.clone(), Audit::new(&place.state), &place.state);
     let sandboxes = Sandboxes::new(guarding);
-    let config = paths::config_directory();
-    let mut hidden = vec![place.state.clone(), config.clone()];
+    let configuration = paths::config_directory();
+    let mut hidden = vec![place.state.clone(), configuration.clone()];
     hidden.extend(place.socket.parent().map(PathBuf::from));
     let keeper = nix::unistd::getppid().as_raw() as u32;
     let starter = Starter {
         link: link.clone(),
         registry: registry.clone(),
         sandboxes: sandboxes.clone(),
-        profiles: Profiles::new(&config),
+        profiles: Profiles::new(&configuration),
         machine: Arc::new(Machine::probe(keeper, hidden)),
     };
     let planting = Planting::new(link.clone(), registry.clone(), Audit::new(&place.state));
+    // A file that became unreadable forgets nothing; the loop says so.
+    let past_max = config::load(&configuration).map_or(usize::MAX, |stays| stays.ended_sessions_max);
     let (told, restored) = oneshot::channel();
     let listening = Listener {
         link: link.clone(),
@@ -87,12 +90,13 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
         sandboxes: sandboxes.clone(),
         planting,
         restored: Some(told),
+        past_max,
     };
     let mut keeper_gone = tokio::spawn(listening.run(events));
     restored.await.context("the keeper is gone")?;
     sandboxes.sweep(&link).await;
     starter.machine.cgroup.sweep(starter.machine.keeper);
-    tokio::spawn(retention::run(starter.clone(), retention::SANDBOX_IDLE));
+    tokio::spawn(retention::run(starter.clone(), configuration.clone()));
     let patches = Patches::open(starter.clone(), &place.state)?;
     let daemon = rpc::daemon::DaemonsService {
         starter: starter.clone(),

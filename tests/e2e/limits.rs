@@ -1,8 +1,8 @@
 //! Limits of a profile, as whoever runs into them sees it.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use dunlin_harness::{Running, User, World, until, users};
+use dunlin_harness::{Running, User, World, processes_with, until, users};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
@@ -24,17 +24,6 @@ fn start(world: &World, name: &str, line: &str) {
     world.dunlin(&["run", "-p", "limited", "--detach", "--name", name, "--", "bash", "-c", line]).expect(0);
 }
 
-/// The processes of the whole machine that have this word among their arguments.
-fn processes(word: &str) -> Vec<String> {
-    let entries = fs::read_dir("/proc").expect("/proc").flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let has = |pid: &String| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
-    };
-    pids.filter(has).collect()
-}
-
 /// Waits for a session's end.
 fn ended(world: &World, name: &str) -> Value {
     world.dunlin(&["wait", name]);
@@ -53,15 +42,12 @@ fn wall_clock_ends_all_of_a_session_and_everybody_is_told_why() {
             world.dunlin(&["run", "-p", "limited", "--name", "long", "--", "bash", "-c", &line]).expect(137);
         assert!(run.err().contains("limits.wall_clock = 1s"), "{}", run.err());
         until("the processes that had left the session are gone too", || {
-            processes(&word).is_empty().then_some(())
+            processes_with(&word).is_empty().then_some(())
         });
         assert_eq!(world.session("long")["ended_by_limit"], "limits.wall_clock = 1s");
-        let call = serde_json::json!({"input": "kill -STOP $$; sleep 1000", "profile": "limited"});
-        let result = world.dunlin(&["-p", "limited", "tool", "unified_exec", &call.to_string()]);
-        if result.status.success() {
-            let result = result.json();
-            assert_eq!(result["ended_by_limit"], "limits.wall_clock = 1s", "{result}");
-        }
+        let call = serde_json::json!({"input": "kill -STOP $$; sleep 1000"});
+        let result = world.dunlin(&["tool", "-p", "limited", "unified_exec", &call.to_string()]).json();
+        assert_eq!(result["ended_by_limit"], "limits.wall_clock = 1s", "{result}");
         world.dunlin(&["run", "-p", "limited", "--", "true"]).expect(0);
     }
 }
@@ -71,10 +57,10 @@ fn a_limit_holds_without_a_worker_and_the_next_one_tells_of_it() {
     let world = world(ordinary(), "workspace-write", "wall_clock = \"2s\"");
     let word = format!("4322.{}", world.pid("keeper"));
     start(&world, "long", &format!("sleep {word}"));
-    assert!(!processes(&word).is_empty());
+    assert!(!processes_with(&word).is_empty());
     let worker = world.pid("worker");
     kill(worker, Signal::SIGSTOP).expect("the worker runs");
-    until("the command is gone while no worker serves", || processes(&word).is_empty().then_some(()));
+    until("the command is gone while no worker serves", || processes_with(&word).is_empty().then_some(()));
     kill(worker, Signal::SIGKILL).expect("the worker is there");
     until("another worker", || world.dunlin(&["ls"]).status.success().then_some(()));
     let session = ended(&world, "long");
@@ -225,4 +211,26 @@ fn open_files_and_the_size_of_files_are_limited_without_a_sandbox_too() {
         let limits = world.dunlin(&["run", "-p", "limited", "--", "bash", "-c", line]).expect(0).out();
         assert_eq!(limits, "77\n1024\n", "{parent}");
     }
+}
+
+#[test]
+fn what_nobody_uses_goes_when_the_configuration_says_so() {
+    let mut world = World::without_daemon(ordinary());
+    let file = world.path("config").join("dunlin/config.toml");
+    world.write(&file, "[daemon]\nsandbox_idle = \"12\"\n");
+    let mut serve = world.command(dunlin_harness::world::binary("dunlind-under-test"));
+    serve.arg("serve");
+    let refused = Running::start(serve).finish().expect(1);
+    assert!(refused.err().contains("config.toml:2: sandbox_idle"), "{}", refused.err());
+    world.write(&file, "[daemon]\nsandbox_idle = \"1s\"\nended_session = \"1s\"\n");
+    world.start_daemon();
+    world.dunlin(&["run", "--name", "short", "--", "true"]).expect(0);
+    world.dunlin(&["run", "--name", "long", "-p", "unconfined", "--detach", "--", "sleep", "1000"]).expect(0);
+    until("the ended session is forgotten and its sandbox is gone", || {
+        let sandboxes = world.dunlin(&["sandbox", "ls", "--json"]).expect(0).json();
+        let sessions = world.dunlin(&["ls", "--all", "--json"]).expect(0).json();
+        let counts = [sandboxes, sessions].map(|list| list.as_array().map(Vec::len));
+        (counts == [Some(1), Some(1)]).then_some(())
+    });
+    assert_eq!(world.session("long")["state"], "running");
 }

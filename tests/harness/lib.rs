@@ -2,6 +2,7 @@
 //!
 //! A world leaves nothing behind: its daemon is ended by its pid, and the world insists that every process of it is gone.
 
+pub mod api;
 pub mod model_server;
 pub mod run;
 pub mod terminal;
@@ -9,6 +10,7 @@ pub mod toolchain;
 pub mod until;
 pub mod world;
 
+pub use api::{Api, processes_with};
 pub use run::{Finished, Running};
 pub use terminal::Terminal;
 pub use until::until;

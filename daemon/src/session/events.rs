@@ -29,9 +29,6 @@ use crate::{
 /// A record is at most this long.
 pub const RECORD_MAX_BYTES: u64 = 64 * 1024;
 
-/// Sessions of the past that stay listed after the keeper that ran them is gone, newest first.
-pub const PAST_MAX: usize = 200;
-
 /// Name of a session's record on disk.
 const RECORD_NAME: &str = "record.json";
 
@@ -45,6 +42,8 @@ pub struct Listener {
     pub sandboxes: Sandboxes,
     /// Tells what a session left in its workspace.
     pub planting: Planting,
+    /// Sessions of the past that stay listed after the keeper that ran them is gone, newest first.
+    pub past_max: usize,
     /// Told once everything that was there is known.
     pub restored: Option<oneshot::Sender<()>>,
 }
@@ -189,7 +188,7 @@ impl Listener {
         for (at, record) in records.into_iter().enumerate() {
             let archive = Archive::new(self.registry.directory(&record.id));
             let id = record.id.clone();
-            let listed = if at < PAST_MAX {
+            let listed = if at < self.past_max {
                 past_session(record, archive).map(|session| self.registry.insert(Arc::new(session)))
             } else {
                 archive.remove()

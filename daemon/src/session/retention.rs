@@ -2,33 +2,38 @@
 //!
 //! Invariant: what runs, and what somebody looks at, is never touched. The rules are pure; the loop beside them does what they say.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Live, Session, SessionError, ending, events::PAST_MAX, start::Starter};
-use crate::{clock::unix_ms, keeper::control::Ended};
-
-/// An ended session stays listed this long.
-const SESSION_STAYS_MS: u64 = 24 * 3600 * 1000;
+use super::{Live, Session, SessionError, ending, start::Starter};
+use crate::{
+    clock::unix_ms,
+    config::{self, Retention},
+    keeper::control::Ended,
+};
 
 /// However many have ended: whoever waited for one can still read it for this long.
 const SESSION_READABLE_MS: u64 = 60 * 1000;
 
-/// A sandbox without a session ends after this long.
-pub const SANDBOX_IDLE: Duration = Duration::from_secs(12 * 3600);
-
 /// How often is looked.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Looks again and again, for ever.
-pub async fn run(starter: Starter, sandbox_idle: Duration) {
+/// Looks again and again, for ever. The configuration is read anew each time; while it cannot be read nothing is forgotten.
+pub async fn run(starter: Starter, configuration: PathBuf) {
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        end_idle_sandboxes(&starter, sandbox_idle).await;
-        for session in to_forget(&starter.registry.all(), unix_ms()) {
+        let rules = match config::load(&configuration) {
+            Ok(rules) => rules,
+            Err(error) => {
+                tracing::warn!(%error, "nothing is forgotten until the configuration is mended");
+                continue;
+            }
+        };
+        end_idle_sandboxes(&starter, rules.sandbox_idle).await;
+        for session in to_forget(&starter.registry.all(), &rules, unix_ms()) {
             match ending::remove(&starter, &session).await {
                 // It is asked again, or the keeper is gone.
                 Ok(()) | Err(SessionError::Keeper(_)) => {}
@@ -41,13 +46,14 @@ pub async fn run(starter: Starter, sandbox_idle: Duration) {
 }
 
 /// Sessions that have been listed long enough: by age, and the oldest first where there are too many.
-fn to_forget(all: &[Arc<Session>], now_unix_ms: u64) -> Vec<Arc<Session>> {
+fn to_forget(all: &[Arc<Session>], rules: &Retention, now_unix_ms: u64) -> Vec<Arc<Session>> {
     let mut ended: Vec<&Arc<Session>> = all.iter().filter(|session| is_over(session)).collect();
     ended.sort_by_key(|session| session.live().ended_unix_ms);
-    let over = ended.len().saturating_sub(PAST_MAX);
+    let over = ended.len().saturating_sub(rules.ended_sessions_max);
+    let stays_ms = u64::try_from(rules.ended_session.as_millis()).unwrap_or(u64::MAX);
     let age = |session: &Session| now_unix_ms.saturating_sub(session.live().ended_unix_ms);
     let forgotten = ended.iter().enumerate().filter(|(at, session)| {
-        age(session) >= SESSION_STAYS_MS || (*at < over && age(session) >= SESSION_READABLE_MS)
+        age(session) >= stays_ms || (*at < over && age(session) >= SESSION_READABLE_MS)
     });
     forgotten.map(|(_, session)| Arc::clone(session)).collect()
 }
@@ -86,6 +92,9 @@ mod tests {
         session::Record,
     };
 
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+    const SESSIONS_MAX: usize = 200;
+
     fn session(ended_unix_ms: u64, runs: bool) -> Arc<Session> {
         let directory = tempfile::tempdir().unwrap();
         let log = Log::past(Archive::new(directory.path().into())).unwrap();
@@ -95,20 +104,22 @@ mod tests {
     }
 
     fn check(all: &[Arc<Session>], now: u64, expected: &[u64]) {
-        let found: Vec<u64> =
-            to_forget(all, now).iter().map(|session| session.live().ended_unix_ms).collect();
+        let found: Vec<u64> = to_forget(all, &Retention::default(), now)
+            .iter()
+            .map(|session| session.live().ended_unix_ms)
+            .collect();
         assert_eq!(found, expected);
     }
 
     #[test]
     fn ended_sessions_go_by_age_and_by_number_and_what_runs_or_is_read_stays() {
         let old = session(1, false);
-        check(&[old.clone(), session(0, true)], SESSION_STAYS_MS, &[]);
-        check(&[old.clone(), session(0, true)], SESSION_STAYS_MS + 1, &[1]);
+        check(&[old.clone(), session(0, true)], DAY_MS, &[]);
+        check(&[old.clone(), session(0, true)], DAY_MS + 1, &[1]);
         let viewing = old.view();
-        check(std::slice::from_ref(&old), SESSION_STAYS_MS + 1, &[]);
+        check(std::slice::from_ref(&old), DAY_MS + 1, &[]);
         drop(viewing);
-        let many: Vec<_> = (1..=PAST_MAX as u64 + 2).map(|at| session(at, false)).collect();
+        let many: Vec<_> = (1..=SESSIONS_MAX as u64 + 2).map(|at| session(at, false)).collect();
         check(&many, SESSION_READABLE_MS, &[]);
         check(&many, SESSION_READABLE_MS + 10, &[1, 2]);
     }
