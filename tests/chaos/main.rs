@@ -1,3 +1,4 @@
 //! Processes of the daemon die at any moment, and nothing is lost.
 
+mod leaks;
 mod worker_kills;
