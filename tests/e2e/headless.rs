@@ -176,3 +176,21 @@ fn a_full_disk_is_told_and_what_was_written_before_it_resumes() {
     let input = requests[2].body["input"].to_string();
     assert!(input.contains("and now?") && input.contains("try again") && !input.contains("xxxx"), "{input}");
 }
+
+#[test]
+fn five_megabytes_of_output_reach_the_model_as_head_and_tail() {
+    let world = World::new();
+    let much = "echo the beginning; yes 'a line of output' | head -c 5000000; echo the end";
+    let model = ModelServer::scripted([
+        Answer::items([exec("a", json!({"input": [much]}))]),
+        Answer::items([message("much")]),
+    ]);
+    run(&world, &model, &["go"]).expect(0);
+    let output = model.requests()[1].output("a").expect("an output");
+    let text = output["stdout"].as_str().expect("text");
+    assert!(text.starts_with("the beginning\n") && text.ends_with("the end\n"), "{} bytes", text.len());
+    assert!(text.len() < 200_000, "{} bytes", text.len());
+    let omitted = &output["omitted"][0];
+    let bytes = omitted[1].as_u64().expect("an offset") - omitted[0].as_u64().expect("an offset");
+    assert!(bytes > 4_500_000, "{omitted}");
+}

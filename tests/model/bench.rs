@@ -25,13 +25,13 @@ const MEMORY_BOUND_KIB: i64 = 30 * 1024;
 fn main() {
     let world = World::new();
     let mut sound = true;
-    println!("{:<44}{:>9}{:>9}{:>9}{:>9}", "", "fastest", "p50", "p90", "bound");
+    println!("{:<40}{:>11}{:>11}{:>11}{:>11}", "", "fastest", "p50", "p90", "bound");
     sound &= tell("a run of one message, beside the model", one_message_runs(&world), RUN_BOUND);
     // The largest child so far; the clients are the only children that have ended. Taken before this process grows, since a
     // child begins as a copy of it.
     let memory = getrusage(UsageWho::RUSAGE_CHILDREN).expect("a number").max_rss();
     let mib = |kib: i64| format!("{:.1} MiB", kib as f64 / 1024.0);
-    println!("{:<53}{:>18}{:>9}", "memory of the largest run", mib(memory), mib(MEMORY_BOUND_KIB));
+    println!("{:<40}{:>22}{:>22}", "memory of the largest run", mib(memory), mib(MEMORY_BOUND_KIB));
     sound &= memory <= MEMORY_BOUND_KIB;
     for (name, call) in kinds() {
         sound &= tell(name, tool_calls(&world, call), CALL_BOUND);
@@ -121,6 +121,6 @@ fn tell(name: &str, mut times: Vec<Duration>, bound: Duration) -> bool {
     times.sort();
     let at = |percent: usize| times[times.len() * percent / 100];
     let ms = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
-    println!("{name:<44}{:>9}{:>9}{:>9}{:>9}", ms(at(0)), ms(at(50)), ms(at(90)), ms(bound));
+    println!("{name:<40}{:>11}{:>11}{:>11}{:>11}", ms(at(0)), ms(at(50)), ms(at(90)), ms(bound));
     at(50) <= bound
 }
