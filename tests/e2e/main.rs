@@ -8,6 +8,7 @@ mod demo;
 mod exec;
 mod headless;
 mod limits;
+mod looks;
 mod planted;
 mod repl;
 mod review_keeper;

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use super::calls::Action;
 use super::progress::Progress;
 use crate::terminal::neutralise::{neutralise, neutralise_line};
@@ -35,17 +37,26 @@ pub struct Running {
 pub struct Live {
     turn_started: Option<Instant>,
     pub running: Vec<Running>,
+    /// Names of sessions that run, as last listed meanwhile.
+    pub names: Vec<String>,
     /// Said, and not heard by the model.
     pub unheard: Vec<String>,
     /// Taken back by the person, on its way into the line.
     pub given_back: Vec<String>,
     /// For the next turns.
     pub queued: VecDeque<String>,
+    /// Whoever asked something and waits for the next line.
+    pub question: Option<oneshot::Sender<String>>,
     /// A hint for the moment, such as completions.
     pub hint: String,
 }
 
 impl Live {
+    /// Something was asked, and the answer is still wanted.
+    pub fn is_asked(&self) -> bool {
+        self.question.as_ref().is_some_and(|question| !question.is_closed())
+    }
+
     /// Takes in what a turn does.
     pub fn on(&mut self, progress: &Progress<'_>, now: Instant) {
         match progress {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::process::Child;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::console::{self, Console, Entered, Person};
@@ -306,7 +307,7 @@ impl<M: Model, H: ToolHost, P: Person, W: Write + Send + 'static> Repl<'_, M, H,
                 () = typing.go_on(&host, self.paint) => {}
                 _ = redraw.tick() => {
                     typing.screen.refresh();
-                    typing.put_back();
+                    typing.take_notice();
                 }
                 () = &mut following => {}
             }
@@ -345,7 +346,12 @@ impl<P: Person, W: Write + Send + 'static> Typing<'_, P, W> {
             self.person.resume();
             return;
         }
-        match self.person.next(true).await {
+        let entered = self.person.next(true).await;
+        let question = self.screen.live().question.take().filter(|question| !question.is_closed());
+        if let Some(question) = question {
+            return self.answer(question, entered);
+        }
+        match entered {
             Entered::Line(line) => self.line(&line, host, paint),
             Entered::Queued(words) => self.queue(words),
             Entered::TakeBack => {
@@ -364,6 +370,20 @@ impl<P: Person, W: Write + Send + 'static> Typing<'_, P, W> {
             }
         }
         self.screen.refresh();
+    }
+
+    /// A line, or a no, answers a question; all else leaves it open.
+    fn answer(&mut self, question: oneshot::Sender<String>, entered: Entered) {
+        // One that was taken away meanwhile needs no answer.
+        match entered {
+            Entered::Line(line) => drop(question.send(line)),
+            Entered::Interrupted | Entered::End => drop(question.send("no".into())),
+            Entered::Ended => {
+                *self.leaving = true;
+                self.cancel.cancel();
+            }
+            Entered::Queued(_) | Entered::TakeBack => self.screen.live().question = Some(question),
+        }
     }
 
     /// Words steer. Commands that only look are obeyed at once; the others wait for the turn's end.
@@ -389,6 +409,7 @@ impl<P: Person, W: Write + Send + 'static> Typing<'_, P, W> {
                     }
                 }
             }
+            Line::Attach(None) => self.screen.tell("attach to which session? /sessions lists them"),
             Line::Unknown(word, meant) => self.screen.tell(&commands::unknown(&word, meant)),
             _ => self.queue(line.trim().to_owned()),
         }
@@ -403,8 +424,12 @@ impl<P: Person, W: Write + Send + 'static> Typing<'_, P, W> {
         self.screen.tell("leaving when the turn is over; Ctrl-C ends it now");
     }
 
-    /// What the turn gave back goes into the line.
-    fn put_back(&mut self) {
+    /// What the turn gave back goes into the line; names of new sessions can be completed.
+    fn take_notice(&mut self) {
+        let names = std::mem::take(&mut self.screen.live().names);
+        if !names.is_empty() {
+            self.person.offer(names);
+        }
         let given_back: Vec<String> = std::mem::take(&mut self.screen.live().given_back);
         given_back.iter().for_each(|text| self.person.put_back(text));
     }

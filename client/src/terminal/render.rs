@@ -27,7 +27,7 @@ impl Paint {
     /// Styles when `is_terminal`, unless NO_COLOR or a dumb terminal forbids them.
     pub fn of_terminal(is_terminal: bool) -> Paint {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
         Paint::new(is_terminal && !set("NO_COLOR") && !dumb)
     }
 
