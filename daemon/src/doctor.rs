@@ -180,7 +180,10 @@ fn refusal(error: &SandboxError) -> Option<Finding> {
             Some(finding(name, State::Missing, why, remedy))
         }
         SandboxError::Keeper(why) => Some(finding("keeper", State::Missing, why, "see `dunlin daemon logs`")),
-        SandboxError::Workspace { .. } | SandboxError::View { .. } | SandboxError::Unkept { .. } => None,
+        SandboxError::Workspace { .. }
+        | SandboxError::Missing { .. }
+        | SandboxError::View { .. }
+        | SandboxError::Unkept { .. } => None,
     }
 }
 

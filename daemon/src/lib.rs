@@ -14,6 +14,7 @@ pub mod patch;
 pub mod paths;
 pub mod peer;
 pub mod profiles;
+pub mod regular;
 pub mod rpc;
 pub mod sandbox;
 pub mod serve;

@@ -9,13 +9,12 @@ use std::{
 use dunlin_sandbox_profiles::{Catalog, DEFAULT, Profile, Source};
 use thiserror::Error;
 
+use crate::regular;
+
 /// Why no profile was found.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub struct ProfilesError(String);
-
-/// A profile file is at most this long.
-const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// Where profiles come from. Cheap to clone.
 #[derive(Clone)]
@@ -39,7 +38,7 @@ impl Profiles {
         let mut sources = Vec::new();
         for path in self.files()? {
             let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
-            let text = read_bounded(&path).map_err(|error| {
+            let text = regular::read(&path).map_err(|error| {
                 ProfilesError(format!("{} cannot be read: {error}; mend or remove it", path.display()))
             })?;
             sources.push(Source::user(name, path.display().to_string(), text));
@@ -69,11 +68,4 @@ impl Profiles {
         files.sort();
         Ok(files)
     }
-}
-
-fn read_bounded(path: &Path) -> io::Result<String> {
-    if fs::metadata(path)?.len() > FILE_MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "over 1 MiB is no profile"));
-    }
-    fs::read_to_string(path)
 }

@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeSet, fs};
 
-use dunlin_harness::{Finished, Running, User, World, require, until, world::binary};
+use dunlin_harness::{Finished, Running, User, World, require, skip, until, world::binary};
 use nix::unistd::geteuid;
 use serde_json::Value;
 
-use crate::features::{FEATURES, Feature, Outcome};
+use crate::{
+    features::{FEATURES, Feature, Outcome},
+    taken::Taken,
+};
 
 /// Names a part of the features to take away, for whoever works on one.
 const ONLY: &str = "DUNLIN_ESCAPE_ONLY";
@@ -32,7 +35,8 @@ fn check_all(user: User) {
     for feature in FEATURES.iter().filter(|feature| feature.name.contains(&only)) {
         let is_root = user == User::Own && geteuid().is_root();
         let expected = if is_root { feature.root } else { feature.others };
-        if matches!(expected, Outcome::Skipped) {
+        if matches!(feature.taken, Taken::Mounts(_)) && !geteuid().is_root() {
+            skip(feature.name, "only root can take it away");
             continue;
         }
         let got = take_away(feature, user, expected);
@@ -47,7 +51,11 @@ fn take_away(feature: &Feature, user: User, expected: Outcome) -> Result<(), Str
     if let Outcome::NoDaemon(step) = expected {
         return serve_in_vain(feature, user, step);
     }
-    let world = World::wrapped(user, &feature.taken.wrapper());
+    let wrapper = feature.taken.wrapper();
+    let world = match feature.taken {
+        Taken::Mounts(_) => World::wrapped_by_root(user, &wrapper),
+        _ => World::wrapped(user, &wrapper),
+    };
     let strict = run(&world, "strict", &[]);
     let best = run(&world, "best", &["--isolation", "best-effort"]);
     let report = world.dunlin(&["doctor", "--json"]).json();
@@ -69,7 +77,7 @@ fn take_away(feature: &Feature, user: User, expected: Outcome) -> Result<(), Str
             check(named(&strict, step), "strict should refuse and name the step")?;
             check(named(&best, step), "best effort should refuse and name the step")?;
         }
-        Outcome::NoDaemon(_) | Outcome::Skipped => {}
+        Outcome::NoDaemon(_) => {}
     }
     let listed = if ran(&best) { losses(&world.session("best")["weakenings"]) } else { BTreeSet::new() };
     if let Outcome::Runs | Outcome::Weaker(..) = expected {
@@ -122,4 +130,45 @@ fn inits(world: &World) -> Vec<String> {
     let words = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let own = |pid: &&str| words(pid).contains("worker") || words(pid).contains("zygote");
     children.split_whitespace().filter(|pid| !own(pid)).map(|pid| format!("{pid}: {}", words(pid))).collect()
+}
+
+#[test]
+fn a_typo_or_a_missing_path_in_a_profile_is_refused_and_named() {
+    let world = World::new();
+    for (name, text, told) in [
+        ("key", "extends = \"workspace-write\"\n[fs]\nwrit = []\n", "unknown key `writ`"),
+        ("base", "extends = \"workspace-wirte\"\n", "workspace-wirte"),
+        (
+            "write",
+            "extends = \"workspace-write\"\n[fs]\nwrite = [\"/nowhere\"]\n",
+            "fs.write names /nowhere, which does not exist",
+        ),
+        (
+            "read",
+            "extends = \"workspace-write\"\n[fs]\nread = [\"~/nowhere\"]\n",
+            "/home/nowhere, which does not exist",
+        ),
+        (
+            "protect",
+            "extends = \"workspace-write\"\n[fs]\nprotect = [\"${workspace}/Makfile\"]\n",
+            "fs.protect names",
+        ),
+    ] {
+        world.write(&world.path(&format!("config/dunlin/profiles/{name}.toml")), text);
+        for isolation in ["strict", "best-effort"] {
+            let words = ["run", "-p", name, "--isolation", isolation, "--", "sh", "-c", "echo ran"];
+            let refused = world.dunlin(&words).expect(125);
+            assert!(
+                refused.err().contains(told) && refused.err().contains("next: "),
+                "{name}: {}",
+                refused.err()
+            );
+            assert_eq!(refused.out(), "");
+        }
+    }
+    let refused = world.dunlin(&["run", "-p", "workspace-wirte", "--", "true"]).expect(125);
+    assert!(refused.err().contains("no profile is called `workspace-wirte`"), "{}", refused.err());
+    let refused = world.dunlin(&["run", "--add-dir", "/nowhere", "--", "true"]).expect(125);
+    assert!(refused.err().contains("/nowhere, which does not exist"), "{}", refused.err());
+    assert_eq!(inits(&world), [""; 0]);
 }

@@ -15,8 +15,6 @@ pub enum Outcome {
     Refused(&'static str),
     /// The daemon itself does not start, with these words.
     NoDaemon(&'static str),
-    /// It cannot be taken away from this user.
-    Skipped,
 }
 
 /// A feature.
@@ -32,7 +30,7 @@ const fn feature(name: &'static str, taken: Taken, outcome: Outcome) -> Feature 
     Feature { name, taken, root: outcome, others: outcome }
 }
 
-use Outcome::{NoDaemon, Refused, Runs, Skipped, Weaker};
+use Outcome::{NoDaemon, Refused, Runs, Weaker};
 
 const STAT: &str = "stat, chmod and utime reach files outside the workspace";
 const GIT: &str = "git hooks and configuration in the workspace are writable";
@@ -151,19 +149,19 @@ pub const FEATURES: &[Feature] = &[
         name: "/proc whole",
         taken: Taken::Mounts("mount -t tmpfs none /proc/sys/kernel"),
         root: Weaker("/proc", &[PROCESSES]),
-        others: Skipped,
+        others: Weaker("/proc", &[PROCESSES]),
     },
     Feature {
         name: "/proc/self/uid_map writable",
         taken: Taken::Mounts("mount --bind /proc /proc && mount -o remount,bind,ro /proc"),
         root: Weaker("the uid map", &[NESTING]),
-        others: Skipped,
+        others: Weaker("the uid map", NO_NAMESPACE),
     },
     Feature {
         name: "cgroups",
         taken: Taken::Mounts("mount -t tmpfs none /sys/fs/cgroup"),
         root: Weaker("the cgroup", &["the number of processes is not limited"]),
-        others: Skipped,
+        others: Runs,
     },
 ];
 

@@ -3,16 +3,20 @@
 //! An attempt that works is a failure, unless `known` says why it does; one that is known to work and does not is a
 //! failure too. A twin that does not work is one as well: its attempt would prove nothing.
 
+mod addresses;
 mod attempt;
 mod attempts;
 mod fail_closed;
 mod features;
 mod guards;
+mod host;
 mod known;
+mod planted;
 mod scene;
 mod stage;
 mod table;
 mod taken;
+mod watcher;
 
 use attempt::Mode;
 use dunlin_harness::{User, skip, users};

@@ -42,6 +42,7 @@ pub struct World {
     user: User,
     daemon: Option<Child>,
     wrapper: Vec<String>,
+    wrapped_by_root: bool,
 }
 
 impl World {
@@ -65,12 +66,26 @@ impl World {
         world
     }
 
+    /// The same with a wrapper that needs root, whoever the world belongs to.
+    pub fn wrapped_by_root(user: User, wrapper: &[String]) -> Self {
+        let mut world = Self::without_daemon(user);
+        world.wrapper = wrapper.to_vec();
+        if user == User::Ordinary {
+            let id = ORDINARY.to_string();
+            let words = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"];
+            world.wrapper.extend(words.map(str::to_owned));
+        }
+        world.wrapped_by_root = true;
+        world.start_daemon();
+        world
+    }
+
     /// A world without a daemon.
     pub fn without_daemon(user: User) -> Self {
         // Not under /tmp: a sandbox's /tmp is its own, and a workspace there is a special case with tests of its own.
         let directory =
             tempfile::Builder::new().prefix("dunlin-test-").tempdir_in(roomy()).expect("a directory");
-        let world = Self { directory, user, daemon: None, wrapper: Vec::new() };
+        let world = Self { directory, user, daemon: None, wrapper: Vec::new(), wrapped_by_root: false };
         fs::set_permissions(world.path(""), fs::Permissions::from_mode(0o755)).expect("chmod");
         for name in ["home", "workspace"] {
             fs::create_dir(world.path(name)).expect("mkdir");
@@ -188,6 +203,9 @@ impl World {
         let mut words = self.wrapper.clone();
         words.extend([dunlind.display().to_string(), "serve".into()]);
         let mut command = self.command(&words[0]);
+        if self.wrapped_by_root {
+            command.uid(0).gid(0);
+        }
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).expect("a log");
         command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
         let mut child = command.spawn().expect("dunlind starts");

@@ -14,7 +14,7 @@ use nix::{
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
-    unistd::sethostname,
+    unistd::{sethostname, setsid},
 };
 
 use super::{
@@ -85,6 +85,8 @@ fn build(plan: &LaunchPlan, mapped: Vec<OwnedFd>) -> Result<Built, Failure> {
         prctl::set_pdeathsig(Signal::SIGKILL).within(Layer::Init, "tying init to the keeper")?;
     }
     prctl::set_child_subreaper(true).within(Layer::Init, "adopting orphans")?;
+    // Else it shares the keeper's, and through its /proc root inside could lower the share of processor time of both.
+    setsid().within(Layer::Init, "making a session of init's own")?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags)
         .within(Layer::Init, "making a signalfd")?;

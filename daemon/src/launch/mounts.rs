@@ -4,7 +4,7 @@
 //! restrictions than it ends up with. Flags are only added, so what the host locked stays locked.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     io,
     os::{
         fd::{AsFd, OwnedFd},
@@ -30,6 +30,8 @@ use crate::sys::mount::{self, Filesystem};
 
 /// Without a first step for `/`, the root is a tmpfs of this size: directories and links only.
 const ROOT_BYTES: u64 = 1 << 20;
+/// Terminals of one sandbox; the machine has some thousands for all.
+const TERMINALS_MAX: &CStr = c"512";
 /// Empty files take no page: without a bound of their own they would fill the kernel's memory.
 const BYTES_PER_INODE: u64 = 4096;
 const INODES_MIN: u64 = 1024;
@@ -85,6 +87,7 @@ fn detached(
             let devpts = Filesystem::open(c"devpts")?;
             devpts.option(c"ptmxmode", c"0666")?;
             devpts.option(c"mode", c"0620")?;
+            devpts.option(c"max", TERMINALS_MAX)?;
             devpts.create(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)?
         }
         _ => return Ok(None),

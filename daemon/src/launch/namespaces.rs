@@ -26,12 +26,16 @@ pub fn enter_user(identity: &Identity) -> Result<(), Failure> {
         format!("becoming user {} and group {}", identity.outside_uid, identity.outside_gid),
     )?;
     unshare(CloneFlags::CLONE_NEWUSER).within(Layer::UserNamespace, "making a user namespace")?;
-    let Identity { inside_uid, inside_gid, outside_uid, outside_gid, forbid_nesting } = identity;
+    let Identity { inside_uid, inside_gid, outside_uid, outside_gid, forbid_nesting, inotify } = identity;
     write("/proc/self/setgroups", "deny")?;
     write("/proc/self/uid_map", &format!("{inside_uid} {outside_uid} 1"))?;
     write("/proc/self/gid_map", &format!("{inside_gid} {outside_gid} 1"))?;
     if *forbid_nesting {
         write("/proc/sys/user/max_user_namespaces", "0")?;
+    }
+    if let Some((instances, watches)) = inotify {
+        write("/proc/sys/user/max_inotify_instances", &instances.to_string())?;
+        write("/proc/sys/user/max_inotify_watches", &watches.to_string())?;
     }
     Ok(())
 }

@@ -66,6 +66,8 @@ pub struct Identity {
     pub outside_gid: u32,
     /// user.max_user_namespaces inside is set to 0 (nesting is off).
     pub forbid_nesting: bool,
+    /// How many instances of inotify there may be inside, and how many watches: outside they count by user.
+    pub inotify: Option<(u64, u64)>,
 }
 
 /// One resource limit; `resource` is the RLIMIT_ number of the kernel.

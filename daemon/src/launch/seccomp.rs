@@ -47,9 +47,13 @@ pub fn common(options: &Options) -> Vec<u8> {
     sockets(&mut table, options);
     // The kernel lets processes of one user set each other's limits, init's too.
     table.insert(libc::SYS_prlimit64, vec![rule(&[is_not(0, 0), is_given(2)])]);
-    if options.deny_foreign_processes {
-        foreign_processes(&mut table);
-    }
+    // A lease on a file that the host wants to open makes it wait.
+    table.insert(libc::SYS_fcntl, vec![rule(&[is(1, F_SETLEASE)])]);
+    let whose: fn(u8) -> SeccompCondition = match options.deny_foreign_processes {
+        true => |argument| is_not(argument, 0),
+        false => |argument| is(argument, INIT),
+    };
+    scheduling(&mut table, whose, options.deny_foreign_processes);
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
     bytes(&assemble(table, SeccompAction::Allow, refuse, !options.nested_namespaces))
 }
@@ -101,19 +105,28 @@ fn sockets(table: &mut Table, options: &Options) {
     table.insert(libc::SYS_socketpair, pairs);
 }
 
-fn foreign_processes(table: &mut Table) {
+/// Who may not be slowed down: everybody else, or init, which has to answer however busy the commands are.
+fn scheduling(table: &mut Table, whose: fn(u8) -> SeccompCondition, and_groups: bool) {
     for call in [
         libc::SYS_sched_setaffinity,
         libc::SYS_sched_setattr,
         libc::SYS_sched_setparam,
         libc::SYS_sched_setscheduler,
     ] {
-        table.insert(call, vec![rule(&[is_not(0, 0)])]);
+        table.insert(call, vec![rule(&[whose(0)])]);
     }
-    table.insert(libc::SYS_setpriority, vec![rule(&[is_not(0, 0)]), rule(&[is_not(1, 0)])]);
-    // IOPRIO_WHO_PROCESS is 1.
-    table.insert(libc::SYS_ioprio_set, vec![rule(&[is_not(0, 1)]), rule(&[is_not(1, 0)])]);
+    // What a number names: PRIO_PROCESS is 0, IOPRIO_WHO_PROCESS is 1.
+    for (call, process) in [(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)] {
+        let mut rules = vec![rule(&[is(0, process), whose(1)])];
+        rules.extend(and_groups.then(|| rule(&[is_not(0, process)])));
+        table.insert(call, rules);
+    }
 }
+
+/// Init's number in its own pid namespace.
+const INIT: u32 = 1;
+/// fcntl's request for a lease.
+const F_SETLEASE: u32 = 1024;
 
 /// The type in a socket's type argument; the rest are flags.
 const SOCKET_TYPE: u32 = 0xf;

@@ -55,6 +55,7 @@ fn sandbox(error: &SandboxError) -> (Code, &'static str) {
             (Code::FailedPrecondition, "UNENFORCEABLE")
         }
         SandboxError::Launch { .. } => (Code::FailedPrecondition, "LAUNCH"),
+        SandboxError::Missing { .. } => (Code::FailedPrecondition, "MISSING"),
         SandboxError::View { .. } => (Code::FailedPrecondition, "VIEW"),
         SandboxError::Keeper(_) => (Code::Unavailable, "KEEPER"),
     }

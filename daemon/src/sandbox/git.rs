@@ -15,6 +15,7 @@ use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use super::{Caller, SandboxError, git_syntax, identity, view::unreadable};
+use crate::regular;
 
 /// Git directories of submodules looked for, and how deep their names may nest.
 const MODULES_MAX: usize = 512;
@@ -151,7 +152,7 @@ impl Repositories {
 
     /// A `.git` file: a linked worktree, a submodule, or somebody's trick.
     fn take_linked(&mut self, dot_git: &Path, workspace: &Path) -> Result<(), SandboxError> {
-        let text = fs::read_to_string(dot_git).map_err(unreadable(dot_git))?;
+        let text = regular::read(dot_git).map_err(unreadable(dot_git))?;
         let target = text.strip_prefix("gitdir:").map(|path| workspace.join(path.trim()));
         let directory = target.and_then(|path| fs::canonicalize(path).ok());
         self.guards.push(held(dot_git));
@@ -162,7 +163,7 @@ impl Repositories {
             self.notes.push(note.to_owned());
             return Ok(());
         };
-        let common = fs::read_to_string(directory.join("commondir"));
+        let common = regular::read(&directory.join("commondir"));
         let common = common.ok().and_then(|text| fs::canonicalize(directory.join(text.trim())).ok());
         let common = common.filter(|common| directory.starts_with(common.join("worktrees")));
         self.take_repository(common.as_ref().unwrap_or(&directory), workspace)
@@ -176,7 +177,7 @@ impl Repositories {
         }
         for worktree in subdirectories(&directory.join("worktrees")) {
             self.guard(&worktree, WORKTREE_NAMES)?;
-            let link = fs::read_to_string(worktree.join("gitdir")).map(|text| PathBuf::from(text.trim()));
+            let link = regular::read(&worktree.join("gitdir")).map(|text| PathBuf::from(text.trim()));
             let Some(link) = link.ok().filter(|link| link.is_absolute() && link.is_file()) else { continue };
             if link.starts_with(workspace) {
                 self.guards.push(held(&link));
@@ -218,7 +219,7 @@ impl Repositories {
     /// Files in the workspace that a file of the configuration names: included files and what they name in turn,
     /// another directory for hooks.
     fn guard_configured(&mut self, file: &Path, workspace: &Path, depth: usize) -> Result<(), SandboxError> {
-        let text = fs::read_to_string(file).unwrap_or_default();
+        let text = regular::read(file).unwrap_or_default();
         for entry in git_syntax::entries(&text) {
             let (base, key) = match (entry.section.as_str(), entry.key.as_str()) {
                 ("include" | "includeif", "path") => (file.parent().unwrap_or(workspace), Key::Config),
@@ -273,14 +274,14 @@ fn held(link: &Path) -> Guarded {
 
 /// Whether a git directory says that it belongs to this workspace.
 fn points_back(directory: &Path, workspace: &Path) -> bool {
-    let linked = fs::read_to_string(directory.join("gitdir"));
+    let linked = regular::read(&directory.join("gitdir"));
     let linked = linked.ok().and_then(|text| fs::canonicalize(directory.join(text.trim())).ok());
     linked == Some(workspace.join(".git")) || worktree_of(directory).as_deref() == Some(workspace)
 }
 
 /// `core.worktree` of a submodule's git directory.
 fn worktree_of(directory: &Path) -> Option<PathBuf> {
-    let text = fs::read_to_string(directory.join("config")).ok()?;
+    let text = regular::read(&directory.join("config")).ok()?;
     let entries = git_syntax::entries(&text);
     let entry = entries.iter().rfind(|entry| entry.section == "core" && entry.key == "worktree")?;
     fs::canonicalize(directory.join(&entry.value)).ok()

@@ -117,6 +117,23 @@ impl Grants {
     }
 }
 
+/// What the profile names one by one under each key that gives or guards something: all of it has to be there.
+pub fn named(policy: &Policy) -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let fs = &policy.profile.fs;
+    let lists = [
+        ("fs.read", &fs.read),
+        ("fs.write", &fs.write),
+        ("fs.overlay", &fs.overlay),
+        ("fs.protect", &fs.protect),
+    ];
+    lists.into_iter().flat_map(move |(key, entries)| {
+        entries.iter().filter_map(move |entry| match entry {
+            PathEntry::At(path) => Some((key, path.place(&policy.caller.home, &policy.workspace))),
+            PathEntry::All(_) => None,
+        })
+    })
+}
+
 /// Where this caller's secrets lie, whether or not they exist.
 pub fn secrets(caller: &Caller) -> Vec<PathBuf> {
     let lists = dunlin_sandbox_profiles::secrets().iter();

@@ -5,7 +5,6 @@
 
 use std::{
     fmt::Write,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -13,12 +12,10 @@ use super::{
     Caller,
     git_syntax::{self, Entry},
 };
+use crate::regular;
 
 /// Includes followed from file to file.
 const INCLUDES_MAX: u8 = 4;
-
-/// More than anybody writes; what is longer is not read.
-const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// The text of the generated file.
 pub fn git_config(caller: &Caller, workspace: &Path) -> String {
@@ -37,8 +34,7 @@ pub fn global_files(caller: &Caller) -> Vec<PathBuf> {
 }
 
 fn read(path: &Path, caller: &Caller, depth: u8) -> Vec<Entry> {
-    let small = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= FILE_MAX_BYTES);
-    let text = if small { fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+    let text = regular::read(path).unwrap_or_default();
     let mut found = Vec::new();
     for entry in git_syntax::entries(&text) {
         let is_include = entry.section == "include" && entry.key == "path" && depth < INCLUDES_MAX;
@@ -73,6 +69,8 @@ fn render(entries: &[Entry], workspace: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

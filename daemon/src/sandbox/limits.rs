@@ -19,14 +19,23 @@ pub type Ceilings = BTreeMap<u32, u64>;
 
 /// Asks for the ceilings.
 pub fn ceilings() -> Ceilings {
-    let all =
-        [Resource::RLIMIT_NOFILE, Resource::RLIMIT_FSIZE, Resource::RLIMIT_MEMLOCK, Resource::RLIMIT_NPROC];
+    let all = [
+        Resource::RLIMIT_CORE,
+        Resource::RLIMIT_NOFILE,
+        Resource::RLIMIT_FSIZE,
+        Resource::RLIMIT_MEMLOCK,
+        Resource::RLIMIT_NPROC,
+        Resource::RLIMIT_SIGPENDING,
+    ];
     let asked = all.into_iter().filter_map(|resource| Some((resource as u32, getrlimit(resource).ok()?.1)));
     asked.collect()
 }
 
 /// Processes that init and reapers may have beyond the commands' limit.
 pub const RESERVE: u64 = 32;
+
+/// Signals that may be queued, timers included: no program needs more, and the user has some tens of thousands.
+const SIGNALS: u64 = 4096;
 
 /// The profile's limits as far as the ceilings allow.
 pub fn within(limits: &Limits, ceilings: &Ceilings) -> Limits {
@@ -67,12 +76,14 @@ pub fn of_command(limits: &Limits, alone: bool) -> Vec<Rlimit> {
 }
 
 fn common(limits: &Limits) -> Vec<Rlimit> {
-    // A core dump is a copy of memory in the workspace, or handed to a program of the host's.
-    let mut all = vec![both(libc::RLIMIT_CORE, 0)];
+    // A core dump is a copy of memory in the workspace, or handed to a program of the host's that runs as root: for the
+    // kernel 0 forbids the first alone, and 1 both.
+    let mut all = vec![both(libc::RLIMIT_CORE, 1)];
     all.extend(asked(limits));
     // Locked memory and queued signals count by user, so one sandbox could take them from all.
     all.push(both(libc::RLIMIT_MEMLOCK, 8 << 20));
     all.push(both(libc::RLIMIT_MSGQUEUE, 0));
+    all.push(both(libc::RLIMIT_SIGPENDING, SIGNALS));
     all.push(both(libc::RLIMIT_RTPRIO, 0));
     all.push(both(libc::RLIMIT_NICE, 0));
     all

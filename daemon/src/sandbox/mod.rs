@@ -87,6 +87,14 @@ pub enum SandboxError {
         /// The next step.
         remedy: String,
     },
+    /// The profile, or a widening of it, names something that is not there.
+    #[error("{key} names {}, which does not exist; make it, or take it out of the profile", path.display())]
+    Missing {
+        /// The key of the profile.
+        key: &'static str,
+        /// What is not there.
+        path: PathBuf,
+    },
     /// The files that the plan is about could not be looked at.
     #[error("cannot read {}: {source}", path.display())]
     View {

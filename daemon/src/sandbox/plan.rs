@@ -94,7 +94,13 @@ fn identity(policy: &Policy, machine: &Machine) -> Identity {
         outside_uid: machine.uid,
         outside_gid: machine.gid,
         forbid_nesting: !policy.profile.userns,
+        inotify: machine.inotify.map(|(instances, watches)| (share(instances), share(watches))),
     }
+}
+
+/// A quarter of what the user has: a sandbox that takes all of its own leaves the person's editor something.
+fn share(all: u64) -> u64 {
+    all.div_ceil(4)
 }
 
 fn landlock(abi: u8, policy: &Policy, view: &FsView, places: &Places, binds: &Binds) -> LandlockPlan {

@@ -32,6 +32,8 @@ pub struct Machine {
     pub ceilings: Ceilings,
     /// Where cgroups can be made.
     pub cgroup: CgroupPlace,
+    /// How many instances of inotify a user may have, and how many watches; `None`: this kernel does not count them.
+    pub inotify: Option<(u64, u64)>,
     /// Overlays can be mounted in a user namespace (Linux 5.11).
     pub overlay: bool,
     /// The kind of container the daemon runs in, if it does.
@@ -70,6 +72,8 @@ impl Machine {
             hostname: setting("/proc/sys/kernel/hostname"),
             ceilings: limits::ceilings(),
             cgroup: CgroupPlace::probe(),
+            inotify: number("/proc/sys/user/max_inotify_instances")
+                .zip(number("/proc/sys/user/max_inotify_watches")),
             overlay: version(&release) >= (5, 11) && has_overlay(),
             container: container(),
             wsl: release.to_ascii_lowercase().contains("microsoft"),
@@ -109,6 +113,10 @@ fn container() -> Option<String> {
         Some(String::from_utf8_lossy(value).into_owned())
     };
     by_file.map(str::to_owned).or_else(told)
+}
+
+fn number(path: &str) -> Option<u64> {
+    setting(path).parse().ok()
 }
 
 fn setting(path: &str) -> String {

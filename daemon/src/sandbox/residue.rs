@@ -20,6 +20,7 @@ use super::{
     places::Places,
     view::unreadable,
 };
+use crate::regular;
 
 /// What to remove when the sandbox's init is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +141,7 @@ fn remove_placeholder(path: &Path) -> io::Result<()> {
     if found.is_dir() {
         return fs::remove_dir(path);
     }
-    let unchanged = found.is_file() && matches!(fs::read(path)?.as_slice(), b"" | b".\n");
+    let unchanged = found.is_file() && matches!(regular::read(path)?.as_str(), "" | ".\n");
     if unchanged { fs::remove_file(path) } else { Ok(()) }
 }
 

@@ -75,6 +75,9 @@ impl FsView {
         for path in named.into_iter().chain([&policy.workspace, &policy.caller.home]) {
             view.note(path);
         }
+        if let Some((key, path)) = grants::named(policy).find(|(_, path)| !view.traces.contains_key(path)) {
+            return Err(SandboxError::Missing { key, path });
+        }
         view.repositories = Repositories::gather(&policy.workspace, &policy.caller)?;
         let writable = grants.write.iter().filter_map(|path| view.traces.get(path));
         let mut trees: BTreeSet<PathBuf> = writable.map(|trace| trace.real.clone()).collect();

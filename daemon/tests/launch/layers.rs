@@ -38,7 +38,14 @@ const ALL: Namespaces =
 
 fn identity() -> Identity {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    Identity { inside_uid: uid, inside_gid: gid, outside_uid: uid, outside_gid: gid, forbid_nesting: true }
+    Identity {
+        inside_uid: uid,
+        inside_gid: gid,
+        outside_uid: uid,
+        outside_gid: gid,
+        forbid_nesting: true,
+        inotify: None,
+    }
 }
 
 fn bind(path: &str, access: Access) -> MountStep {

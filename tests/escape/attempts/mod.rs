@@ -8,13 +8,14 @@ mod lifetime;
 mod network;
 mod resources;
 mod secrets;
+mod shared;
 mod terminal;
 
 use crate::attempt::Attempt;
 
 /// Every attempt.
 pub fn all() -> impl Iterator<Item = &'static Attempt> {
-    let themes: [&[Attempt]; 9] = [
+    let themes: [&[Attempt]; 10] = [
         files::ATTEMPTS,
         git::ATTEMPTS,
         control_plane::ATTEMPTS,
@@ -23,6 +24,7 @@ pub fn all() -> impl Iterator<Item = &'static Attempt> {
         resources::ATTEMPTS,
         lifetime::ATTEMPTS,
         secrets::ATTEMPTS,
+        shared::ATTEMPTS,
         terminal::ATTEMPTS,
     ];
     themes.into_iter().flatten()
