@@ -121,12 +121,16 @@ fn put_back(root: &Root, step: &MountStep) -> io::Result<Found> {
     if in_place(step, &place)? {
         return Ok(Found::InPlace);
     }
-    match step {
-        MountStep::Pin { access, .. } => mounts::pin(&place, *access)?,
-        MountStep::Mask { target } => mounts::mask(root, target)?,
+    let done = match step {
+        MountStep::Pin { access, .. } => mounts::pin(&place, *access),
+        MountStep::Mask { target } => mounts::mask(root, target),
         _ => return Err(io::Error::from_raw_os_error(nix::libc::EINVAL)),
+    };
+    match done {
+        // Replaced once more since it was opened: the next round looks at what lies there then.
+        Err(error) if errno(&error) == nix::libc::ENOENT => Ok(Found::PutBack),
+        done => done.map(|()| Found::PutBack),
     }
-    Ok(Found::PutBack)
 }
 
 /// Whether what the step made is still there. A mount that is gone never returns by itself.
