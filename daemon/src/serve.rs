@@ -98,6 +98,8 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     starter.machine.cgroup.sweep(starter.machine.keeper);
     tokio::spawn(retention::run(starter.clone(), configuration.clone()));
     let patches = Patches::open(starter.clone(), &place.state)?;
+    let settling = patches.clone();
+    tokio::spawn(async move { settling.settle().await });
     let daemon = rpc::daemon::DaemonsService {
         starter: starter.clone(),
         started_unix_ms,

@@ -14,7 +14,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-async fn channel(world: &World) -> Channel {
+pub async fn channel(world: &World) -> Channel {
     let socket = world.socket();
     let connect = tower::service_fn(move |_: Uri| {
         let socket = socket.clone();
@@ -23,7 +23,7 @@ async fn channel(world: &World) -> Channel {
     Endpoint::from_static("http://daemon").connect_with_connector(connect).await.expect("the daemon answers")
 }
 
-fn placement(world: &World, profile: &str) -> Option<Placement> {
+pub fn placement(world: &World, profile: &str) -> Option<Placement> {
     let variable = |name: &str, value: &str| EnvironmentVariable { name: name.into(), value: value.into() };
     Some(Placement {
         workspace: world.workspace().display().to_string(),
@@ -49,7 +49,7 @@ fn id(response: &StartResponse) -> String {
 }
 
 /// A refusal has its code, a stable reason, the thing and the next step.
-fn check<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, reason: &str) {
+pub fn check<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, reason: &str) {
     let status = result.expect_err(reason);
     assert_eq!(status.code(), code, "{status:?}");
     let details = status.get_error_details();

@@ -9,6 +9,7 @@ mod exec;
 mod headless;
 mod limits;
 mod looks;
+mod patches;
 mod planted;
 mod repl;
 mod review_keeper;

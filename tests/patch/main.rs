@@ -5,6 +5,7 @@ mod cases;
 mod confined;
 mod differential;
 mod fuzz;
+mod hostile;
 mod random;
 mod store;
 mod transactions;

@@ -1,9 +1,10 @@
 //! The worker's store of patches, through its public face.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
-use dunlin_daemon::patch::store::{Bounds, PatchId, Record, Store, StoreError, Summary};
+use dunlin_daemon::patch::store::{Begun, Bounds, PatchId, Record, Store, StoreError, Summary};
 use dunlin_daemon::patch::{Outcome, apply, finished, recover, revert};
 
 use crate::workplace::{Workplace, no_journal};
@@ -110,16 +111,18 @@ fn a_worker_that_died_finds_the_journal_and_knows_the_answer() {
     let directory = tempfile::tempdir().expect("a directory");
     let place = Workplace::with_files(&[("f", "a\n")]);
     let store = open(directory.path(), 10, 1 << 20);
-    let mut journal = store.begin(&id("p1")).expect("begins");
-    let outcome = apply(&place.request(EDIT.as_bytes()), &mut journal);
+    let (_, mut record) = record("p1", 1);
+    let begun =
+        Begun { summary: record.summary.clone(), key: 7, sandbox: 1, profile: String::new(), reverts: None };
+    let mut journal = store.begin(&begun).expect("begins");
+    let outcome = apply(&place.request(EDIT.as_bytes()), &mut |frame: &[u8]| journal.write_all(frame));
     drop(store);
     let store = open(directory.path(), 10, 1 << 20);
     let unfinished = store.unfinished().expect("looks");
     let [(found, journal)] = &unfinished[..] else { panic!("one journal, not {}", unfinished.len()) };
-    assert_eq!(found.as_str(), "p1");
+    assert_eq!(*found, begun);
     assert_eq!(finished(journal).expect("reads"), Some(outcome.clone()));
     assert_eq!(recover(journal).expect("reads"), Default::default(), "nothing is taken back");
-    let (_, mut record) = record("p1", 1);
     record.outcome = outcome;
     store.put(&record).expect("stored");
     assert!(store.unfinished().expect("looks").is_empty());

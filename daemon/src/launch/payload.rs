@@ -1,7 +1,7 @@
 //! Payloads: code of ours that runs under a sandbox's policy in a child of init, without exec.
 //!
-//! The kernel decides what a payload may touch; nothing here checks a path. A payload reads its request from one
-//! memfd and writes to another what [`Answer`] reads: a journal as it goes, and the answer once it is done. Killed
+//! The kernel decides what a payload may touch; nothing here checks a path. A payload reads its request from a
+//! memfd and writes to a file what [`Answer`] reads: a journal as it goes, and the answer once it is done. Killed
 //! in the middle it leaves the journal, which [`Kind::PatchRecover`] takes back.
 
 use std::{

@@ -99,7 +99,7 @@ impl PatchError {
             PatchError::Journal { .. } | PatchError::NotRestored { .. } => Reason::Io,
             PatchError::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => Reason::Missing,
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Reason::Denied,
+                kind if is_denial(kind) => Reason::Denied,
                 io::ErrorKind::FileTooLarge => Reason::Limit,
                 _ => Reason::Io,
             },
@@ -107,10 +107,15 @@ impl PatchError {
     }
 }
 
+/// A file that something is mounted on, as the sandbox does to guard one, is busy.
+fn is_denial(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    matches!(kind, PermissionDenied | ReadOnlyFilesystem | ResourceBusy)
+}
+
 /// The kernel does not say which rule refused; where the path lies mostly does.
 fn likely_rule(error: &io::Error, path: &Path, workspace: &Path) -> String {
-    let denied = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
-    if !denied {
+    if !is_denial(error.kind()) {
         return String::new();
     }
     let in_git = path.components().any(|part| part.as_os_str() == ".git");
@@ -119,6 +124,8 @@ fn likely_rule(error: &io::Error, path: &Path, workspace: &Path) -> String {
         format!("it is outside the workspace {shown}; a person can allow it with --add-dir")
     } else if in_git {
         "what makes the host run code from .git is read-only (git.config in the profile)".to_owned()
+    } else if error.kind() == io::ErrorKind::ResourceBusy {
+        "something is mounted on it, so that it cannot be replaced".to_owned()
     } else if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
         "the sandbox's profile makes this part of the workspace read-only".to_owned()
     } else {

@@ -1,7 +1,7 @@
 //! Orders patches that touch the same files, whichever process applies them.
 //!
 //! Invariant: a patch holds the directories of all its files, taken in one order, from before it reads
-//! until it is done. The directory and not the file is locked, because a file is replaced by the patch; no
+//! until it is done (of very many, the first). The directory and not the file is locked, because a file is replaced by the patch; no
 //! lock file is made. Who does not take locks is noticed by the comparison before the commit instead.
 
 use std::collections::BTreeSet;
@@ -14,6 +14,9 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 const RETRY: Duration = Duration::from_millis(5);
+/// A lock is an open file, of which a process may have few. A patch of more directories is ordered by the first ones, and by
+/// the comparison before the commit.
+const MOST_LOCKS: usize = 256;
 
 pub struct Locks {
     _held: Vec<Flock<File>>,
@@ -23,7 +26,7 @@ pub struct Locks {
 pub fn lock(directories: BTreeSet<PathBuf>, wait: Duration) -> Result<Locks, (PathBuf, io::Error)> {
     let deadline = Instant::now() + wait;
     let mut held = Vec::with_capacity(directories.len());
-    for directory in directories {
+    for directory in directories.into_iter().take(MOST_LOCKS) {
         // What may not be read cannot be locked; the comparison before the commit still stands.
         let Ok(mut handle) = File::open(&directory) else { continue };
         loop {

@@ -53,9 +53,16 @@ impl<T: Into<PathBuf>> From<T> for FilePath {
     }
 }
 
+/// On one line, whatever the name.
 impl fmt::Display for FilePath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.display().fmt(formatter)
+        for character in self.0.to_string_lossy().chars() {
+            match character.is_control() {
+                true => character.escape_default().fmt(formatter)?,
+                false => character.fmt(formatter)?,
+            }
+        }
+        Ok(())
     }
 }
 

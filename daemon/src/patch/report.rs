@@ -168,7 +168,7 @@ fn diff_of_all(changes: &[FileChange]) -> String {
 fn file_diff(change: &FileChange) -> String {
     let side = |state: &State, prefix: &str| match state {
         State::Absent => "/dev/null".to_owned(),
-        _ => format!("{prefix}/{}", change.shown.display()),
+        _ => format!("{prefix}/{}", FilePath::from(&change.shown)),
     };
     let (from, to) = (side(&change.before, "a"), side(&change.after, "b"));
     let mut shown = format!("--- {from}\n+++ {to}\n");

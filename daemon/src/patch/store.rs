@@ -2,7 +2,7 @@
 //!
 //! Invariant: a record is there whole or not at all (temporary file, fsync, rename, fsync of the
 //! directory), and the newest are kept. An entry that cannot be read is reported beside the good ones. A
-//! patch that is being applied has a journal instead; the next worker finishes or recovers it.
+//! patch that is being applied is begun instead, with a journal; the next worker records it or takes it back.
 //!
 //! Not done here: applying, reverting, and deciding whose patch it is.
 
@@ -15,14 +15,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Outcome;
 use super::raw::FilePath;
 use super::report::FileReport;
-use super::{Journal, Outcome};
 
 const MAGIC: &[u8] = b"dunlin patch 1\n";
 const DIGEST_BYTES: usize = 32;
 const RECORD: &str = "patch";
 const JOURNAL: &str = "journal";
+const BEGUN: &str = "begun";
 const TEMPORARY: &str = "new";
 
 /// Names a patch; also its file's name, so it is checked when it comes from outside.
@@ -55,6 +56,21 @@ pub struct Listing {
     /// Newest first.
     pub patches: Vec<Summary>,
     pub unreadable: Vec<StoreError>,
+}
+
+/// A patch that was begun and not recorded: what its record will say, and how to end it if the worker dies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// Without files.
+    pub summary: Summary,
+    /// Names the payload to the keeper.
+    pub key: u128,
+    /// The keeper's number of the sandbox that it runs in.
+    pub sandbox: u64,
+    /// The profile that it runs under.
+    pub profile: String,
+    /// The patch that this one takes back.
+    pub reverts: Option<PatchId>,
 }
 
 /// How much is kept; the newest record is, whatever its size.
@@ -108,16 +124,6 @@ impl std::fmt::Display for PatchId {
     }
 }
 
-/// A journal that outlives whoever reads it: each frame is on the disk before the engine goes on.
-pub struct FileJournal(pub File);
-
-impl Journal for FileJournal {
-    fn write(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.0.write_all(frame)?;
-        self.0.sync_data()
-    }
-}
-
 pub struct Store {
     directory: PathBuf,
     bounds: Bounds,
@@ -138,34 +144,62 @@ impl Store {
         Ok(store)
     }
 
-    /// Starts the journal of a patch that is about to be applied.
-    pub fn begin(&self, id: &PatchId) -> Result<FileJournal, StoreError> {
+    /// Begins a patch that is about to be applied; returns the file that its payload writes to. What was written
+    /// outlives the worker, not a crash of the machine: that leaves each file whole anyway.
+    pub fn begin(&self, begun: &Begun) -> Result<File, StoreError> {
+        let id = &begun.summary.id;
+        let (path, new) = (self.path(id, BEGUN), self.path(id, TEMPORARY));
+        let content = postcard::to_stdvec(begun).map_err(io::Error::other);
+        content
+            .and_then(|content| fs::write(&new, content))
+            .and_then(|()| fs::rename(&new, &path))
+            .map_err(|source| self.failed(&path, source))?;
         let path = self.path(id, JOURNAL);
-        let open = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path);
-        open.map(FileJournal).map_err(|source| self.failed(&path, source))
+        let open = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        open.map_err(|source| self.failed(&path, source))
     }
 
-    /// The journals of patches that nobody finished, for `finished` and `recover`.
-    pub fn unfinished(&self) -> Result<Vec<(PatchId, Vec<u8>)>, StoreError> {
-        let entries = self.entries(JOURNAL)?.into_iter();
-        entries
-            .map(|(id, path)| {
-                let journal = fs::read(&path).map_err(|source| self.failed(&path, source))?;
-                Ok((PatchId(id), journal))
-            })
-            .collect()
+    /// The patches that were begun and neither recorded nor forgotten, each with what its payload wrote.
+    pub fn unfinished(&self) -> Result<Vec<(Begun, Vec<u8>)>, StoreError> {
+        let mut unfinished = Vec::new();
+        for (id, path) in self.entries(BEGUN)? {
+            let content = match fs::read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue, // Recorded meanwhile.
+                content => content.map_err(|source| self.failed(&path, source))?,
+            };
+            let Ok(begun) = postcard::from_bytes::<Begun>(&content) else {
+                // Written whole or not at all: of another version, whose patch nobody can end.
+                self.forget(&PatchId(id))?;
+                continue;
+            };
+            unfinished.push((begun, self.written(&PatchId(id))?));
+        }
+        Ok(unfinished)
     }
 
-    /// Drops the journal of a patch that failed, or was recovered.
-    pub fn forget_journal(&self, id: &PatchId) -> Result<(), StoreError> {
+    /// What the payload of a patch that was begun has written.
+    pub fn written(&self, id: &PatchId) -> Result<Vec<u8>, StoreError> {
         let path = self.path(id, JOURNAL);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(self.failed(&path, source)),
-            _ => Ok(()),
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            written => written.map_err(|source| self.failed(&path, source)),
         }
     }
 
-    /// Keeps a record, in place of its journal, and drops the oldest ones over the bounds.
+    /// Drops what was begun: it changed nothing, or was taken back.
+    pub fn forget(&self, id: &PatchId) -> Result<(), StoreError> {
+        for path in [self.path(id, BEGUN), self.path(id, JOURNAL)] {
+            match fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(self.failed(&path, source));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a record, in place of what was begun, and drops the oldest ones over the bounds.
     pub fn put(&self, record: &Record) -> Result<(), StoreError> {
         let path = self.path(&record.summary.id, RECORD);
         let new = self.path(&record.summary.id, TEMPORARY);
@@ -173,7 +207,7 @@ impl Store {
             let _ = fs::remove_file(&new);
             self.failed(&path, source)
         })?;
-        self.forget_journal(&record.summary.id)?;
+        self.forget(&record.summary.id)?;
         self.prune(&record.summary.id)
     }
 

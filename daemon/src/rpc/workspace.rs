@@ -51,14 +51,18 @@ impl WorkspaceService for PatchesService {
         let request = request.into_inner();
         let placement = convert::placement(request.placement)?;
         let actor = convert::actor(request.actor);
-        Ok(Response::new(applied_out(self.patches.revert(&request.patch_id, &placement, &actor).await?)))
+        let patches = self.patches.clone();
+        let reverting =
+            tokio::spawn(async move { patches.revert(&request.patch_id, &placement, &actor).await });
+        let reverted = reverting.await.map_err(|error| SessionError::Internal(error.to_string()))?;
+        Ok(Response::new(applied_out(reverted?)))
     }
 
     async fn list_patches(
         &self,
         request: Request<v1::ListPatchesRequest>,
     ) -> Result<Response<v1::ListPatchesResponse>, Status> {
-        let summaries = self.patches.list(&request.into_inner().workspace)?;
+        let summaries = self.patches.list(&request.into_inner().workspace).await?;
         Ok(Response::new(v1::ListPatchesResponse { patches: summaries.iter().map(record_out).collect() }))
     }
 }

@@ -73,7 +73,7 @@ impl Listener {
                     tracing::error!(number = frame.id, %error, "a session cannot be taken in");
                 }
             }
-            PAYLOAD_STATE => self.sandboxes.payload_of_the_past(&frame, fds, &self.link).await,
+            PAYLOAD_STATE => self.sandboxes.payload_of_the_past(&frame, &self.link).await,
             RESTORED => self.all_is_known(),
             _ => self.take_news(&frame).await,
         }

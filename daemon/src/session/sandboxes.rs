@@ -3,8 +3,8 @@
 //! Invariant: a sandbox whose record is not complete (its worker died while it was being made) is ended, never used.
 
 use std::{
-    collections::HashMap,
-    os::fd::{AsFd, OwnedFd},
+    collections::{HashMap, HashSet},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
@@ -23,9 +23,6 @@ use crate::{
 
 /// A record is at most this long.
 const RECORD_MAX_BYTES: u64 = 64 * 1024;
-
-/// A payload's result is at most this long.
-const RESULT_MAX_BYTES: u64 = 256 << 20;
 
 /// What is written down about a sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,23 +71,9 @@ pub struct Sandboxes {
     table: Arc<RwLock<Table>>,
     /// One lock per key, so that a sandbox is made once.
     making: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
-    /// Results of payloads that an earlier worker asked for, by key.
-    payloads: Arc<Mutex<HashMap<u128, PastPayload>>>,
+    /// Keys of payloads that an earlier worker asked for and that still run.
+    past_payloads: Arc<Mutex<HashSet<u128>>>,
     guarding: Option<Guarding>,
-}
-
-struct PastPayload {
-    status: Option<i32>,
-    result: OwnedFd,
-}
-
-/// What a payload left behind.
-#[derive(Debug)]
-pub struct PayloadResult {
-    /// Its raw wait status.
-    pub status: i32,
-    /// What it wrote.
-    pub result: Vec<u8>,
 }
 
 impl Sandboxes {
@@ -222,27 +205,29 @@ impl Sandboxes {
         ended
     }
 
-    /// A payload that an earlier worker asked for: its result waits for whoever asks again.
-    pub async fn payload_of_the_past(&self, frame: &Frame, mut fds: Vec<OwnedFd>, link: &Link) {
+    /// A payload that an earlier worker asked for runs, or has ended; what it wrote is in the worker's own file.
+    pub async fn payload_of_the_past(&self, frame: &Frame, link: &Link) {
         let key = u128::from(frame.args[0]) | u128::from(frame.args[1]) << 64;
-        let Some(result) = fds.pop().filter(|_| key != 0) else {
+        let has_ended = frame.code != 0;
+        {
+            let mut payloads = self.past_payloads.lock().unwrap_or_else(PoisonError::into_inner);
+            if has_ended {
+                payloads.remove(&key)
+            } else {
+                payloads.insert(key)
+            };
+        }
+        if has_ended {
             let _ = link.tell(Frame::new(FORGET_PAYLOAD, frame.id)).await;
-            return;
-        };
-        let status = (frame.code != 0).then_some(frame.args[2] as i32);
-        let mut payloads = self.payloads.lock().unwrap_or_else(PoisonError::into_inner);
-        payloads.insert(key, PastPayload { status, result });
+        }
     }
 
-    /// What came of a payload that an earlier worker asked for; `Some(None)` while it runs.
-    pub fn past_payload(&self, key: u128) -> Option<Option<PayloadResult>> {
-        let payloads = self.payloads.lock().unwrap_or_else(PoisonError::into_inner);
-        let past = payloads.get(&key)?;
-        let result = memfd::read_all(past.result.as_fd(), RESULT_MAX_BYTES).unwrap_or_default();
-        Some(past.status.map(|status| PayloadResult { status, result }))
+    /// Whether a payload of an earlier worker still runs.
+    pub fn runs_since_before(&self, key: u128) -> bool {
+        self.past_payloads.lock().unwrap_or_else(PoisonError::into_inner).contains(&key)
     }
 
-    /// Runs code of ours inside a sandbox, under its policy.
+    /// Runs code of ours inside a sandbox, under its policy, to its end. It writes to `result`.
     pub async fn run_payload(
         &self,
         link: &Link,
@@ -250,11 +235,11 @@ impl Sandboxes {
         kind: i32,
         key: u128,
         request: &[u8],
-    ) -> Result<PayloadResult, SessionError> {
+        result: BorrowedFd<'_>,
+    ) -> Result<(), SessionError> {
         let request = memfd::with_bytes(c"dunlin-request", request)?;
-        let result = memfd::create(c"dunlin-result")?;
         let frame = Frame::new(RUN_PAYLOAD, sandbox).code(kind).arg(0, key as u64).arg(1, (key >> 64) as u64);
-        let reply = link.ask(frame, &[], &[request.as_fd(), result.as_fd()]).await?;
+        let reply = link.ask(frame, &[], &[request.as_fd(), result]).await?;
         if reply.refusal != Refusal::None {
             return Err(SessionError::NotNow {
                 reason: "SANDBOX_ENDED",
@@ -262,9 +247,7 @@ impl Sandboxes {
                 next_step: "ask again: a new one is made".into(),
             });
         }
-        let bytes = memfd::read_all(result.as_fd(), RESULT_MAX_BYTES)?;
-        link.tell(Frame::new(FORGET_PAYLOAD, reply.args[1])).await?;
-        Ok(PayloadResult { status: reply.args[0] as i32, result: bytes })
+        Ok(link.tell(Frame::new(FORGET_PAYLOAD, reply.args[1])).await?)
     }
 
     fn by_key(&self, key: &str) -> Option<SandboxRecord> {

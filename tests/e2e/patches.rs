@@ -1,0 +1,227 @@
+//! Patches through the daemon while its parts are killed: recorded once, or taken back, before anybody is answered.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use dunlin_harness::{World, until};
+use dunlin_proto::v1::{
+    ApplyPatchRequest, ApplyPatchResponse, workspace_service_client::WorkspaceServiceClient,
+};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::task::{JoinHandle, block_in_place};
+use tonic::{Code, Status};
+
+use crate::api::{channel, check, placement};
+use crate::work::worlds;
+
+const EDIT: &str = "*** Begin Patch\n*** Update File: f\n@@\n-a\n+b\n*** End Patch\n";
+
+fn request(world: &World, text: &str) -> ApplyPatchRequest {
+    ApplyPatchRequest {
+        patch: text.into(),
+        placement: placement(world, "unconfined"),
+        request_id: "once".into(),
+        ..ApplyPatchRequest::default()
+    }
+}
+
+async fn apply(world: &World, request: ApplyPatchRequest) -> Result<ApplyPatchResponse, Status> {
+    let mut workspaces = WorkspaceServiceClient::new(channel(world).await);
+    workspaces.apply_patch(request).await.map(tonic::Response::into_inner)
+}
+
+/// A patch that waits, in its payload, for the lock on the workspace.
+struct Held {
+    answer: JoinHandle<Result<ApplyPatchResponse, Status>>,
+    lock: Flock<File>,
+}
+
+async fn start_held(world: &World, request: ApplyPatchRequest) -> Held {
+    let directory = File::open(world.workspace()).expect("the workspace");
+    let lock = Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, error)| error).expect("the lock");
+    let mut workspaces = WorkspaceServiceClient::new(channel(world).await);
+    let answer =
+        tokio::spawn(async move { workspaces.apply_patch(request).await.map(tonic::Response::into_inner) });
+    block_in_place(|| until("the payload writes its journal", || journal(world)));
+    Held { answer, lock }
+}
+
+fn journal(world: &World) -> Option<PathBuf> {
+    let entries = fs::read_dir(world.path("state/dunlin/patches")).ok()?;
+    let has_begun = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "journal")
+            && fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0)
+    };
+    entries.flatten().map(|entry| entry.path()).find(has_begun)
+}
+
+fn listed(world: &World) -> serde_json::Value {
+    block_in_place(|| world.dunlin(&["patch", "--list", "--json"]).expect(0).json())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_patch_that_ends_while_its_worker_is_dead_is_recorded_once() {
+    let world = World::new();
+    let file = world.workspace().join("f");
+    world.write(&file, "a\n");
+    let held = start_held(&world, request(&world, EDIT)).await;
+    block_in_place(|| world.kill_worker());
+    held.answer.await.expect("the call ends").expect_err("its worker is dead");
+    check(apply(&world, request(&world, EDIT)).await, Code::FailedPrecondition, "UNDER_WAY");
+    drop(held.lock);
+    let all = until_listed(&world);
+    let id = all[0]["patch_id"].as_str().expect("an id");
+    let again = apply(&world, request(&world, EDIT)).await.expect("it is known");
+    assert_eq!((again.exit_code, again.patch_id.as_str()), (0, id));
+    assert_eq!(listed(&world).as_array().map(Vec::len), Some(1), "it was applied once");
+    assert_eq!(fs::read_to_string(&file).expect("reads"), "b\n");
+    block_in_place(|| world.dunlin(&["patch", "-p", "unconfined", "--revert", id]).expect(0));
+    assert_eq!(fs::read_to_string(&file).expect("reads"), "a\n");
+}
+
+fn until_listed(world: &World) -> serde_json::Value {
+    block_in_place(|| {
+        until("the patch is listed", || {
+            let all = world.dunlin(&["patch", "--list", "--json"]).expect(0).json();
+            all.as_array().is_some_and(|all| !all.is_empty()).then_some(all)
+        })
+    })
+}
+
+const FILES: usize = 1000;
+
+fn name(number: usize) -> String {
+    format!("f{number:04}")
+}
+
+/// A workspace and a patch that changes each of its files.
+fn many_files(world: &World) -> String {
+    let mut text = "*** Begin Patch\n".to_owned();
+    for number in 0..FILES {
+        world.write(&world.workspace().join(name(number)), "old\n");
+        text += &format!("*** Update File: {}\n@@\n-old\n+new\n", name(number));
+    }
+    text + "*** End Patch\n"
+}
+
+/// How many files are new; panics if one is neither, or one of ours is left.
+fn new_files(workspace: &Path) -> usize {
+    let left = fs::read_dir(workspace).expect("the workspace").flatten();
+    let ours = left.filter(|entry| entry.file_name().to_string_lossy().starts_with(".dunlin-patch")).count();
+    assert_eq!(ours, 0, "files of ours are left");
+    let is_new = |number: &usize| match &fs::read(workspace.join(name(*number))).expect("reads")[..] {
+        b"new\n" => true,
+        b"old\n" => false,
+        other => panic!("{number}: {}", other.escape_ascii()),
+    };
+    (0..FILES).filter(is_new).count()
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
+/// The only grandchild of the keeper in a world without sessions.
+fn payload(world: &World) -> Pid {
+    let keeper = world.pid("keeper").as_raw();
+    let pids = fs::read_dir("/proc").expect("/proc").flatten();
+    let mut pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let found = pids.find(|pid| parent(*pid).and_then(parent) == Some(keeper));
+    Pid::from_raw(found.expect("a payload"))
+}
+
+/// Looks without a pause until the file is swapped, or the patch has ended.
+fn when_new(world: &World, number: usize, answer: &JoinHandle<Result<ApplyPatchResponse, Status>>) {
+    let path = world.workspace().join(name(number));
+    while !answer.is_finished() && fs::read(&path).is_ok_and(|bytes| bytes != b"new\n") {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_killed_in_the_middle_is_taken_back_before_the_answer() {
+    let world = World::new();
+    let text = many_files(&world);
+    let mut killed = 0;
+    for number in [0, 10, 300, 600] {
+        let held = start_held(&world, request(&world, &text)).await;
+        block_in_place(|| {
+            let payload = payload(&world);
+            drop(held.lock);
+            when_new(&world, number, &held.answer);
+            // It may be through by now.
+            let _ = kill(payload, Signal::SIGKILL);
+        });
+        match held.answer.await.expect("the call ends") {
+            Ok(answer) => {
+                assert_eq!(
+                    (answer.exit_code, new_files(&world.workspace())),
+                    (0, FILES),
+                    "{}",
+                    answer.stderr
+                );
+                block_in_place(|| {
+                    world.dunlin(&["patch", "-p", "unconfined", "--revert", &answer.patch_id]).expect(0)
+                });
+                // The same request would be answered and not applied again.
+                break;
+            }
+            refused => {
+                check(refused, Code::FailedPrecondition, "KILLED");
+                killed += 1;
+                assert_eq!(new_files(&world.workspace()), 0, "after a kill at {number}");
+            }
+        }
+    }
+    assert!(killed > 0, "every patch was through before its payload was killed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_patch_whose_whole_daemon_was_killed_is_whole_or_taken_back_by_the_next_one() {
+    let mut world = World::new();
+    let text = many_files(&world);
+    let held = start_held(&world, request(&world, &text)).await;
+    block_in_place(|| {
+        let keeper = world.pid("keeper");
+        drop(held.lock);
+        when_new(&world, 100, &held.answer);
+        kill(keeper, Signal::SIGKILL).expect("the keeper runs");
+    });
+    let _ = held.answer.await;
+    block_in_place(|| {
+        world.stop_daemon();
+        world.start_daemon();
+    });
+    let patches = listed(&world);
+    let count = patches.as_array().map_or(0, Vec::len);
+    assert_eq!(new_files(&world.workspace()), count * FILES, "all or nothing, and as listed: {patches}");
+}
+
+#[test]
+fn what_the_policy_forbids_is_refused_by_the_kernel_and_named() {
+    for world in worlds() {
+        std::os::unix::fs::symlink("/etc/passwd", world.workspace().join("link")).expect("a link");
+        let user = fs::read_to_string("/etc/passwd").expect("reads");
+        let first = user.lines().next().expect("a line");
+        let check = |words: &[&str], section: &str, parts: [&str; 2]| {
+            let edit = "*** Update File: README\n@@\n-hello\n+bye\n";
+            world.write(&world.path("patch"), &format!("*** Begin Patch\n{edit}{section}*** End Patch\n"));
+            let file = world.path("patch").display().to_string();
+            let refused = world.dunlin(&[&["patch"], words, &[&file]].concat()).expect(1);
+            for part in parts {
+                assert!(refused.err().contains(part), "no '{part}' in {}", refused.err());
+            }
+            assert_eq!(fs::read_to_string(world.workspace().join("README")).expect("reads"), "hello\n");
+        };
+        let git = "git.config";
+        check(&[], "*** Add File: .git/hooks/pre-commit\n+x\n", [".git/hooks/pre-commit", git]);
+        check(&[], "*** Add File: .git/config\n+x\n", [".git/config", git]);
+        let outside = "outside the workspace";
+        check(&[], "*** Add File: /usr/dunlin\n+x\n", ["/usr/dunlin", outside]);
+        check(&[], "*** Add File: ../../../../../../../usr/dunlin\n+x\n", ["/usr/dunlin", outside]);
+        check(&[], &format!("*** Update File: link\n@@\n-{first}\n+x\n"), ["link", outside]);
+        check(&["-p", "read-only"], "", ["README", "read-only"]);
+        assert!(!world.workspace().join(".git/hooks/pre-commit").exists());
+    }
+}
