@@ -39,7 +39,10 @@ impl Api {
             ],
             ..Placement::default()
         };
-        Self { runtime, socket: world.socket(), channel: None, placement }
+        let mut api = Self { runtime, socket: world.socket(), channel: None, placement };
+        // Now: a daemon that is killed before the first call is not waited for.
+        drop(api.channel());
+        api
     }
 
     fn channel(&mut self) -> Channel {
