@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 pub use machine::{
     AgentArgs, ApprovalScope, Approvals, Approve, ApproveMode, CheckProfile, ConfigCommand, DaemonCommand,
     Demo, Deny, DoctorArgs, Explain, LaunchArgs, ListProfiles, Man, PatchArgs, ProfilesCommand,
-    SandboxCommand, ShowProfile, WakeMode,
+    SandboxCommand, ShowProfile, TrustProfile, WakeMode,
 };
 pub use place::{AddDir, EnvironmentFlag, Exceptions, Isolation, Place};
 pub use sessions::{

@@ -182,6 +182,7 @@ fn refusal(error: &SandboxError) -> Option<Finding> {
         SandboxError::Keeper(why) => Some(finding("keeper", State::Missing, why, "see `dunlin daemon logs`")),
         SandboxError::Workspace { .. }
         | SandboxError::Missing { .. }
+        | SandboxError::Guard { .. }
         | SandboxError::View { .. }
         | SandboxError::Unkept { .. } => None,
     }

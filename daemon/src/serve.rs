@@ -77,7 +77,7 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
         link: link.clone(),
         registry: registry.clone(),
         sandboxes: sandboxes.clone(),
-        profiles: Profiles::new(&configuration),
+        profiles: Profiles::new(&configuration, &place.state),
         machine: Arc::new(Machine::probe(keeper, hidden)),
     };
     let planting = Planting::new(link.clone(), registry.clone(), Audit::new(&place.state));

@@ -13,6 +13,9 @@ use crate::validate::check;
 /// The name a project's `.dunlin/profile.toml` is resolved by.
 pub const PROJECT: &str = "project";
 
+/// The directory of a workspace that it lies in.
+pub const PROJECT_DIRECTORY: &str = ".dunlin";
+
 /// The profile of a caller who names none.
 pub const DEFAULT: &str = "workspace-write";
 

@@ -20,7 +20,7 @@ mod units;
 mod validate;
 mod widen;
 
-pub use catalog::{Catalog, DEFAULT, Origin, PROJECT, Source, resolve_with};
+pub use catalog::{Catalog, DEFAULT, Origin, PROJECT, PROJECT_DIRECTORY, Source, resolve_with};
 pub use data::{MovedBy, Secret, Toolchain, secrets, toolchains};
 pub use environment::{EnvPattern, Refusal, RefusedVariable, refusal, refused_variables};
 pub use error::ProfileError;

@@ -3,6 +3,8 @@
 //! Invariant: what it prints parses to the profile it was made from, whatever the chain was. Shows values as
 //! profiles write them; what they come to on a machine is the daemon's to say.
 
+use toml::Value;
+
 use crate::resolved::{Isolation, Profile};
 use crate::schema::{
     Port, Written, WrittenDev, WrittenEnv, WrittenFs, WrittenGit, WrittenLimits, WrittenNet,
@@ -20,6 +22,44 @@ impl Profile {
             return body;
         }
         format!("# passed on by --env for this call: {}\n{body}", self.env.named.join(", "))
+    }
+}
+
+impl Profile {
+    /// What this profile says otherwise than `other`, by key, one text each: `net.mode "none" → "host"`,
+    /// `fs.write +"/data"`. Names and descriptions say nothing.
+    pub fn changes_from(&self, other: &Profile) -> Vec<String> {
+        let table = |profile: &Profile| {
+            let written = Written { description: None, ..Written::from(profile) };
+            toml::Table::try_from(&written).expect("a profile has only strings, numbers, lists, tables")
+        };
+        let mut changes = Vec::new();
+        compare("", &table(other), &table(self), &mut changes);
+        changes
+    }
+}
+
+fn compare(above: &str, before: &toml::Table, after: &toml::Table, changes: &mut Vec<String>) {
+    let missing = Value::String("not set".to_string());
+    let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    for key in keys {
+        let (old, new) = (before.get(key).unwrap_or(&missing), after.get(key).unwrap_or(&missing));
+        let path = if above.is_empty() { key.clone() } else { format!("{above}.{key}") };
+        match (old, new) {
+            (old, new) if old == new => {}
+            (Value::Table(old), Value::Table(new)) => compare(&path, old, new, changes),
+            (Value::Array(old), Value::Array(new)) => {
+                let only = |some: &[Value], others: &[Value], sign| -> Vec<String> {
+                    let some = some.iter().filter(|value| !others.contains(value));
+                    some.map(|value| format!("{path} {sign}{value}")).collect()
+                };
+                changes.extend(only(new, old, '+'));
+                changes.extend(only(old, new, '-'));
+            }
+            (old, new) => changes.push(format!("{path} {old} → {new}")),
+        }
     }
 }
 

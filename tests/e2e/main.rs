@@ -17,6 +17,7 @@ mod run;
 mod sandboxed;
 mod sessions;
 mod survival;
+mod trust;
 mod typing;
 mod work;
 mod worktrees;

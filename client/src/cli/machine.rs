@@ -146,12 +146,24 @@ pub enum ProfilesCommand {
     Show(ShowProfile),
     /// Check a profile's file
     Check(CheckProfile),
-    /// Trust this workspace's own profile, as it is now
-    Trust {
-        /// Workspace [default: the git top level, else the current directory]
-        #[arg(short = 'w', long, value_name = "DIR")]
-        workspace: Option<PathBuf>,
-    },
+    /// Trust this workspace's own profile (.dunlin/profile.toml) as it is now: it becomes the default there
+    Trust(TrustProfile),
+}
+
+#[derive(Debug, Args)]
+pub struct TrustProfile {
+    /// Workspace [default: the git top level, else the current directory]
+    #[arg(short = 'w', long, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
+    /// Trust it no more
+    #[arg(long, conflicts_with = "list")]
+    pub remove: bool,
+    /// List what was trusted, and whether it changed since
+    #[arg(long)]
+    pub list: bool,
+    /// Print an object, or an array for --list
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use super::placement::{self, Surroundings};
 use super::worktree::Worktree;
-use super::{Context, Failure, output};
+use super::{Context, Failure, output, profiles};
 use crate::agent::{AgentError, Options, Prepared, Resume, headless};
 use crate::cli::{AgentArgs, ApproveMode, WakeMode};
 use crate::config::{Approve, Config, Wake};
@@ -24,7 +24,12 @@ pub async fn agent(context: &Context, wanted: AgentArgs) -> Result<u8, Failure> 
 async fn begin(context: &Context, mut wanted: AgentArgs) -> Result<u8, Failure> {
     let around = Surroundings::here()?;
     let mut worktree = wanted.worktree.take().map(|name| enter(&mut wanted, &around, &name)).transpose()?;
-    let placement = placement::placement(&wanted.place, &around)?;
+    let mut placement = placement::placement(&wanted.place, &around)?;
+    let config = Config::load().map_err(Failure::usage)?;
+    let is_new = wanted.resume.is_none() && !wanted.last;
+    if is_new && placement.profile.is_empty() && config.profile.is_none() {
+        placement.profile = profiles::default_of(context, &placement.workspace).await?;
+    }
     let options = Options {
         prompt: wanted.prompt,
         json: wanted.json,
@@ -55,7 +60,6 @@ async fn begin(context: &Context, mut wanted: AgentArgs) -> Result<u8, Failure> 
         sandbox: placement.sandbox.clone(),
         worktree: worktree.as_ref().map(Worktree::record),
     };
-    let config = Config::load().map_err(Failure::usage)?;
     // What needs no daemon comes first: a missing key is told before a daemon is started.
     let prepared = Prepared::new(options, &config).await?;
     if let (None, Some(record)) = (&worktree, prepared.worktree()) {

@@ -1,13 +1,19 @@
-//! `profiles list|show|check`.
+//! `profiles list|show|check|trust`.
 
-use dunlin_proto::v1::{CheckProfileRequest, GetProfileRequest, ListProfilesRequest, ProfileSummary};
+use std::path::Path;
+
+use dunlin_proto::v1::{
+    CheckProfileRequest, DistrustProfileRequest, GetProfileRequest, ListProfilesRequest, ListTrustedRequest,
+    ProfileSummary, TrustProfileRequest,
+};
 use serde_json::{Value, json};
 
 use super::failure::FAILED;
 use super::placement::{self, Surroundings, terminal_size};
 use super::{Context, Failure, output, view};
-use crate::cli::{CheckProfile, ListProfiles, ProfilesCommand, ShowProfile};
+use crate::cli::{CheckProfile, ListProfiles, ProfilesCommand, ShowProfile, TrustProfile};
 use crate::link::repeat;
+use crate::terminal::neutralise::neutralise;
 use crate::terminal::table::Table;
 
 pub async fn profiles(context: &Context, command: ProfilesCommand) -> Result<u8, Failure> {
@@ -15,7 +21,7 @@ pub async fn profiles(context: &Context, command: ProfilesCommand) -> Result<u8,
         ProfilesCommand::List(list) => listed(context, list).await,
         ProfilesCommand::Show(show) => shown(context, show).await,
         ProfilesCommand::Check(check) => checked(context, check).await,
-        ProfilesCommand::Trust { .. } => Err(Failure::not_yet("profiles trust")),
+        ProfilesCommand::Trust(trust) => trusting(context, trust).await,
     }
 }
 
@@ -35,13 +41,29 @@ async fn listed(context: &Context, wanted: ListProfiles) -> Result<u8, Failure> 
     }
     let mut table = Table::new(&["NAME", "FROM", "DESCRIPTION"]);
     for profile in &profiles {
-        let origin =
-            if profile.trusted { profile.origin.clone() } else { format!("{}, not trusted", profile.origin) };
+        let origin = match profile.standing.as_str() {
+            "" => profile.origin.clone(),
+            standing => format!("{}, {standing}", profile.origin),
+        };
         let text = if profile.error.is_empty() { &profile.description } else { &profile.error };
         table.row([profile.name.clone(), origin, text.clone()]);
     }
     output::answer(table.render(terminal_size().map(|size| size.columns as usize)))?;
     Ok(0)
+}
+
+/// The profile that holds in a workspace where none is named: its own one if that is trusted, else whatever the daemon
+/// takes, which is the empty name. The person is told why a profile that is there does not count. Where there is none,
+/// no daemon is asked.
+pub async fn default_of(context: &Context, workspace: &str) -> Result<String, Failure> {
+    if Path::new(workspace).join(".dunlin").symlink_metadata().is_err() {
+        return Ok(String::new());
+    }
+    let request = ListProfilesRequest { workspace: workspace.to_owned() };
+    let listed = context.link().await?.profiles().list(request).await?.into_inner().profiles;
+    let own = listed.into_iter().find(|profile| profile.origin == "project");
+    own.iter().filter(|own| !own.notice.is_empty()).for_each(|own| output::note(&own.notice));
+    Ok(own.filter(|own| own.trusted).map(|own| own.name).unwrap_or_default())
 }
 
 async fn shown(context: &Context, wanted: ShowProfile) -> Result<u8, Failure> {
@@ -95,12 +117,96 @@ async fn checked(context: &Context, wanted: CheckProfile) -> Result<u8, Failure>
     Ok(if errors.is_empty() { 0 } else { FAILED })
 }
 
+async fn trusting(context: &Context, wanted: TrustProfile) -> Result<u8, Failure> {
+    if wanted.list {
+        return trusted(context, wanted.json).await;
+    }
+    // Only an unconfined command reaches the daemon at all; not by its own word, though.
+    if std::env::var_os("DUNLIN_SESSION").is_some() {
+        let refused = "a command that dunlin runs cannot decide what is trusted";
+        return Err(Failure::failed(refused).next("run this in a shell of your own"));
+    }
+    let around = Surroundings::here()?;
+    let workspace = match &wanted.workspace {
+        // What was trusted may be gone.
+        Some(named) if wanted.remove && !named.exists() => around.cwd.join(named),
+        named => placement::workspace(named.as_deref(), &around)?,
+    };
+    let workspace = workspace.to_string_lossy().into_owned();
+    let mut profiles = context.link().await?.profiles();
+    if wanted.remove {
+        let request = DistrustProfileRequest { workspace: workspace.clone() };
+        let was_trusted = profiles.distrust(request).await?.into_inner().was_trusted;
+        if wanted.json {
+            output::answer_json(&json!({ "workspace": workspace, "was_trusted": was_trusted }))?;
+        } else if was_trusted {
+            output::note(format!("the profile of {workspace} is trusted no more"));
+        } else {
+            output::note(format!("the profile of {workspace} was not trusted"));
+        }
+        return Ok(if was_trusted { 0 } else { FAILED });
+    }
+    let request = TrustProfileRequest { workspace: workspace.clone(), actor: Some(placement::actor()) };
+    let trusted = profiles.trust(request).await?.into_inner();
+    if wanted.json {
+        output::answer_json(&json!({
+            "workspace": workspace,
+            "file": trusted.file,
+            "sha256": trusted.sha256,
+            "text": trusted.text,
+            "changes": trusted.changes,
+        }))?;
+        return Ok(0);
+    }
+    // What counts is what was hashed, which may be newer than what the person has read: so it is shown.
+    output::answer(format!("{}\n", neutralise(&trusted.text).trim_end()))?;
+    for change in &trusted.changes {
+        output::note(format!("changes {}", neutralise(change)));
+    }
+    output::note(format!(
+        "{} (sha256 {}) is now the default profile of {workspace}",
+        trusted.file, trusted.sha256
+    ));
+    Ok(0)
+}
+
+async fn trusted(context: &Context, as_json: bool) -> Result<u8, Failure> {
+    let link = context.link().await?;
+    let all = repeat(|| {
+        let mut profiles = link.profiles();
+        async move { profiles.list_trusted(ListTrustedRequest {}).await }
+    })
+    .await?
+    .trusted;
+    if as_json {
+        let row = |one: &dunlin_proto::v1::TrustedProfile| {
+            json!({
+                "workspace": one.workspace,
+                "sha256": one.sha256,
+                "trusted_unix_ms": one.trusted_unix_ms,
+                "by": one.by,
+                "standing": one.standing,
+            })
+        };
+        output::answer_json(&all.iter().map(row).collect::<Vec<_>>())?;
+        return Ok(0);
+    }
+    let mut table = Table::new(&["WORKSPACE", "NOW", "BY", "SHA256"]);
+    for one in &all {
+        table.row([one.workspace.clone(), one.standing.clone(), one.by.clone(), one.sha256.clone()]);
+    }
+    output::answer(table.render(terminal_size().map(|size| size.columns as usize)))?;
+    Ok(0)
+}
+
 fn summary_json(profile: &ProfileSummary) -> Value {
     json!({
         "name": profile.name,
         "description": profile.description,
         "origin": profile.origin,
         "trusted": profile.trusted,
+        "notice": Some(&profile.notice).filter(|notice| !notice.is_empty()),
+        "standing": Some(&profile.standing).filter(|standing| !standing.is_empty()),
         "error": Some(&profile.error).filter(|error| !error.is_empty()),
     })
 }

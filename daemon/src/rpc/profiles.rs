@@ -1,11 +1,14 @@
 //! `ProfileService`, and `ApprovalService`, which is not built yet.
 
-use std::{path::Path, pin::Pin};
+use std::{
+    path::{Path, PathBuf},
+    pin::Pin,
+};
 
 use dunlin_proto::v1::{
     self, approval_service_server::ApprovalService, profile_service_server::ProfileService,
 };
-use dunlin_sandbox_profiles::{Catalog, Origin, Source};
+use dunlin_sandbox_profiles::{Catalog, Origin, PROJECT, PROJECT_DIRECTORY, Source};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 
@@ -13,7 +16,10 @@ use super::{
     convert,
     status::{later, status},
 };
-use crate::session::{SessionError, start::Starter};
+use crate::{
+    profiles::{Profiles, Standing},
+    session::{ActorKind, SessionError, start::Starter},
+};
 
 /// The service.
 pub struct ProfilesService {
@@ -32,7 +38,56 @@ fn summary(catalog: &Catalog, source: &Source) -> v1::ProfileSummary {
         Origin::User => ("user", true),
         Origin::Project => ("project", false),
     };
-    v1::ProfileSummary { name: source.name.clone(), description, origin: origin.into(), trusted, error }
+    let (name, standing) = (source.name.clone(), String::new());
+    v1::ProfileSummary {
+        name,
+        description,
+        origin: origin.into(),
+        trusted,
+        error,
+        standing,
+        notice: String::new(),
+    }
+}
+
+/// A workspace's own profile as listed, whether or not it counts.
+fn own(catalog: &Catalog, profiles: &Profiles, workspace: &Path) -> Option<v1::ProfileSummary> {
+    let notice = profiles.notice(workspace).unwrap_or_default();
+    let refused = |error| v1::ProfileSummary {
+        name: PROJECT.into(),
+        origin: "project".into(),
+        standing: "refused".into(),
+        error,
+        notice: notice.clone(),
+        ..v1::ProfileSummary::default()
+    };
+    match profiles.project(workspace) {
+        Ok(None) => None,
+        Err(why) => Some(refused(why)),
+        Ok(Some((file, standing))) => {
+            let source = Source::project(file.path.display().to_string(), file.text);
+            let (standing, trusted) = (standing_word(standing).to_owned(), standing == Standing::Trusted);
+            Some(v1::ProfileSummary { standing, trusted, notice, ..summary(catalog, &source) })
+        }
+    }
+}
+
+fn standing_word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Trusted => "trusted",
+        Standing::Untrusted => "untrusted",
+        Standing::Changed => "changed",
+    }
+}
+
+/// One place has one name; what is gone keeps the name it is asked for by.
+fn real(workspace: &str) -> Result<PathBuf, Status> {
+    let named = PathBuf::from(workspace);
+    if !named.is_absolute() {
+        let message = format!("workspace {workspace:?} is not absolute; give an absolute path");
+        return Err(status(Code::InvalidArgument, "INVALID", message));
+    }
+    Ok(named.canonicalize().unwrap_or(named))
 }
 
 #[tonic::async_trait]
@@ -41,12 +96,14 @@ impl ProfileService for ProfilesService {
         &self,
         request: Request<v1::ListProfilesRequest>,
     ) -> Result<Response<v1::ListProfilesResponse>, Status> {
-        let catalog = self
-            .starter
-            .profiles
-            .catalog(Path::new(&request.into_inner().workspace))
-            .map_err(SessionError::from)?;
-        let mut profiles: Vec<_> = catalog.sources().iter().map(|source| summary(&catalog, source)).collect();
+        let workspace = real(&request.into_inner().workspace)?;
+        let profiles = &self.starter.profiles;
+        let catalog = profiles.catalog(&workspace).map_err(SessionError::from)?;
+        let listed = catalog.sources().iter().filter(|source| source.origin != Origin::Project);
+        let mut profiles: Vec<_> = listed
+            .map(|source| summary(&catalog, source))
+            .chain(own(&catalog, profiles, &workspace))
+            .collect();
         profiles.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(Response::new(v1::ListProfilesResponse { profiles }))
     }
@@ -61,8 +118,12 @@ impl ProfileService for ProfilesService {
             crate::sandbox::policy::resolve(&want, &self.starter.machine).map_err(SessionError::from)?;
         let catalog = self.starter.profiles.catalog(&want.workspace).map_err(SessionError::from)?;
         let source = catalog.sources().iter().find(|source| source.name == want.profile.name);
+        let described = |source: &Source| match source.origin {
+            Origin::Project => own(&catalog, &self.starter.profiles, &want.workspace),
+            _ => Some(summary(&catalog, source)),
+        };
         Ok(Response::new(v1::ProfileDetail {
-            summary: source.map(|source| summary(&catalog, source)),
+            summary: source.and_then(described),
             written: source.map(|source| source.text.clone()).unwrap_or_default(),
             resolved: policy.profile.to_toml(),
             weakenings: policy.weakenings.iter().map(convert::weakening_out).collect(),
@@ -76,11 +137,65 @@ impl ProfileService for ProfilesService {
     ) -> Result<Response<v1::CheckProfileResponse>, Status> {
         let request = request.into_inner();
         let catalog =
-            self.starter.profiles.catalog(Path::new(&request.workspace)).map_err(SessionError::from)?;
-        let name = Path::new(&request.file).file_stem().and_then(|name| name.to_str()).unwrap_or("profile");
-        let source = Source::user(name, request.file.clone(), request.text);
+            self.starter.profiles.catalog(&real(&request.workspace)?).map_err(SessionError::from)?;
+        let file = Path::new(&request.file);
+        let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or("profile");
+        let is_own =
+            file.parent().is_some_and(|above| above.ends_with(PROJECT_DIRECTORY)) && name == "profile";
+        let source = match is_own {
+            true => Source::project(request.file.clone(), request.text),
+            false => Source::user(name, request.file.clone(), request.text),
+        };
         let errors = catalog.resolve_source(&source).err().map(|error| error.to_string());
         Ok(Response::new(v1::CheckProfileResponse { errors: errors.into_iter().collect() }))
+    }
+
+    async fn trust(
+        &self,
+        request: Request<v1::TrustProfileRequest>,
+    ) -> Result<Response<v1::TrustProfileResponse>, Status> {
+        let request = request.into_inner();
+        let actor = convert::actor(request.actor);
+        if actor.kind == ActorKind::Model {
+            let message = "a model cannot trust a profile; a person can, with `dunlin profiles trust`";
+            return Err(status(Code::PermissionDenied, "PERSON_ONLY", message.into()));
+        }
+        let workspace = real(&request.workspace)?;
+        let trusted = self.starter.profiles.trust(&workspace, &actor.name).map_err(SessionError::from)?;
+        Ok(Response::new(v1::TrustProfileResponse {
+            file: trusted.file.path.display().to_string(),
+            text: trusted.file.text,
+            sha256: trusted.file.sha256,
+            changes: trusted.changes,
+        }))
+    }
+
+    async fn distrust(
+        &self,
+        request: Request<v1::DistrustProfileRequest>,
+    ) -> Result<Response<v1::DistrustProfileResponse>, Status> {
+        let workspace = real(&request.into_inner().workspace)?;
+        let was_trusted = self.starter.profiles.distrust(&workspace).map_err(SessionError::from)?;
+        Ok(Response::new(v1::DistrustProfileResponse { was_trusted }))
+    }
+
+    async fn list_trusted(
+        &self,
+        _: Request<v1::ListTrustedRequest>,
+    ) -> Result<Response<v1::ListTrustedResponse>, Status> {
+        let standing = |workspace: &str| match self.starter.profiles.project(Path::new(workspace)) {
+            Ok(Some((_, standing))) => standing_word(standing),
+            Ok(None) => "gone",
+            Err(_) => "refused",
+        };
+        let trusted = self.starter.profiles.trusted().into_iter().map(|decision| v1::TrustedProfile {
+            standing: standing(&decision.workspace).to_owned(),
+            workspace: decision.workspace,
+            sha256: decision.sha256,
+            trusted_unix_ms: decision.trusted_unix_ms as i64,
+            by: decision.by,
+        });
+        Ok(Response::new(v1::ListTrustedResponse { trusted: trusted.collect() }))
     }
 
     async fn explain(&self, _: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {

@@ -51,6 +51,7 @@ impl From<SessionError> for Status {
 fn sandbox(error: &SandboxError) -> (Code, &'static str) {
     match error {
         SandboxError::Workspace { .. } => (Code::InvalidArgument, "WORKSPACE"),
+        SandboxError::Guard { .. } => (Code::FailedPrecondition, "GUARD"),
         SandboxError::Unenforceable { .. } | SandboxError::Unkept { .. } => {
             (Code::FailedPrecondition, "UNENFORCEABLE")
         }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use dunlin_sandbox_profiles::{Isolation, NetMode};
 
-use super::{Places, Policy, grants};
+use super::{Places, Policy, grants::Grants};
 
 /// Whose session it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,17 +80,19 @@ pub fn of_session(
     all.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value)).collect()
 }
 
-/// Entries of a session's PATH that its sandbox was born without: programs there are not found inside.
-pub fn unseen_path_entries(policy: &Policy, path: &[PathBuf]) -> Vec<PathBuf> {
-    if policy.isolation == Isolation::None || !path.iter().any(|entry| !policy.caller.path.contains(entry)) {
+/// Entries of this session's PATH that its sandbox was born without, for `born`: programs there are not found inside.
+pub fn unseen_path_entries(policy: &Policy, born: &[PathBuf]) -> Vec<PathBuf> {
+    let path = &policy.caller.path;
+    if policy.isolation == Isolation::None || path.iter().all(|entry| born.contains(entry)) {
         return Vec::new();
     }
-    let (read, cache) = grants::toolchains(&policy.caller);
-    let system = dunlin_sandbox_profiles::SYSTEM_DIRECTORIES.iter().map(PathBuf::from);
-    let shown: Vec<PathBuf> = system.chain(read).chain(cache).chain([policy.workspace.clone()]).collect();
-    let seen = |entry: &&PathBuf| {
-        policy.caller.path.contains(entry) || shown.iter().any(|shown| entry.starts_with(shown))
-    };
+    let grants = Grants::of(policy);
+    let shown: Vec<&PathBuf> = [&grants.read, &grants.overlay, &grants.write]
+        .into_iter()
+        .flatten()
+        .chain([&policy.workspace])
+        .collect();
+    let seen = |entry: &&PathBuf| born.contains(entry) || shown.iter().any(|shown| entry.starts_with(shown));
     path.iter().filter(|entry| !seen(entry)).cloned().collect()
 }
 
@@ -170,12 +172,13 @@ mod tests {
 
     #[test]
     fn path_entries_that_the_sandbox_was_born_without_are_told() {
-        let policy = policy(&want("workspace-write"));
         let entries =
             ["/usr/bin", "/home/ada/.cargo/bin", "/home/ada/src/app/.venv/bin", "/home/ada/new/bin"];
-        let entries = entries.map(PathBuf::from);
-        assert_eq!(unseen_path_entries(&policy, &entries), [PathBuf::from("/home/ada/new/bin")]);
-        assert_eq!(unseen_path_entries(&policy, &policy.caller.path), [] as [PathBuf; 0]);
+        let mut policy = policy(&want("workspace-write"));
+        let born = policy.caller.path.clone();
+        assert_eq!(unseen_path_entries(&policy, &born), [] as [PathBuf; 0]);
+        policy.caller.path = entries.map(PathBuf::from).to_vec();
+        assert_eq!(unseen_path_entries(&policy, &born), [PathBuf::from("/home/ada/new/bin")]);
     }
 
     #[test]

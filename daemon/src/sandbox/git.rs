@@ -317,7 +317,7 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn symbolic(path: &Path) -> SandboxError {
-    SandboxError::Workspace {
+    SandboxError::Guard {
         path: path.to_path_buf(),
         why: "it is a symbolic link, which cannot be held in place; put the directory or file itself there"
             .to_owned(),

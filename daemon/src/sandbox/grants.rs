@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dunlin_sandbox_profiles::{Gpu, NetMode, PathEntry, PathSet, SYSTEM_DIRECTORIES};
+use dunlin_sandbox_profiles::{Gpu, NetMode, PROJECT_DIRECTORY, PathEntry, PathSet, SYSTEM_DIRECTORIES};
 
 use super::{Caller, Policy};
 
@@ -112,6 +112,8 @@ impl Grants {
         }
         let devices = policy.profile.dev.gpu.iter().flat_map(|gpu| gpu_devices(*gpu));
         grants.write.extend(devices.map(PathBuf::from));
+        // The host takes a profile from it: what is trusted stays what it was while commands run.
+        grants.protect.push(policy.workspace.join(PROJECT_DIRECTORY));
         grants.hide.extend(SYSTEM_SECRETS.iter().map(PathBuf::from));
         grants
     }

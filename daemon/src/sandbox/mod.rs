@@ -45,6 +45,14 @@ use crate::launch::plan::Layer;
 /// Why there is no sandbox. Every message ends with the next step.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
+    /// Something in the workspace cannot be kept as it must be.
+    #[error("{} cannot be protected: {why}", path.display())]
+    Guard {
+        /// The file or directory.
+        path: PathBuf,
+        /// The reason and the next step.
+        why: String,
+    },
     /// The directory cannot be a workspace.
     #[error("{} cannot be the workspace: {why}", path.display())]
     Workspace {

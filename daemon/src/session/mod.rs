@@ -16,6 +16,7 @@ pub mod foreground;
 pub mod guarding;
 pub mod input;
 mod limits;
+pub mod notes;
 pub mod patches;
 pub mod planting;
 pub mod record;

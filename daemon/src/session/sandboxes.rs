@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
@@ -42,6 +43,8 @@ pub struct SandboxRecord {
     pub created_unix_ms: u64,
     /// What whoever starts something in it should know.
     pub notes: Vec<String>,
+    /// The entries of PATH that it was made for.
+    pub search_path: Vec<PathBuf>,
     /// The profile as resolved, TOML.
     pub resolved_profile: String,
     /// Where its sessions find HOME and the like.
@@ -108,6 +111,7 @@ impl Sandboxes {
             weakenings: policy.weakenings.clone(),
             created_unix_ms: unix_ms(),
             notes: established.reported.clone(),
+            search_path: policy.caller.path.clone(),
             resolved_profile: policy.profile.to_toml(),
             places: established.places.clone(),
             residue: established.residue.clone(),

@@ -17,7 +17,7 @@ use super::{
     Actor, ActorKind, Record, Session, SessionError,
     denied::Confinement,
     events::{RECORD_MAX_BYTES, store_record},
-    limits as session_limits,
+    limits as session_limits, notes,
     registry::Registry,
     sandboxes::{SandboxRecord, Sandboxes},
 };
@@ -148,7 +148,8 @@ impl Starter {
         check_inside(&cwd, &policy)?;
         let id = ids::new_id();
         let spec = spec(start, &cwd, &policy, &sandbox, &id);
-        let record = record_of(start, &cwd, &sandbox, &policy, id);
+        let mut record = record_of(start, &cwd, &sandbox, &policy, id);
+        record.notes.extend(notes::of_session(start, &sandbox, &policy, &self.profiles));
         let frame = start_frame(start, sandbox.number, &policy);
         let reply = self.ask(frame, &spec, &record).await?;
         match reply.refusal {
