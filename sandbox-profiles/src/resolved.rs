@@ -55,7 +55,8 @@ pub struct Fs {
     pub tmp_size: Bytes,
     pub read: Vec<PathEntry>,
     pub write: Vec<PathEntry>,
-    /// Absent inside: reading, writing and stat give ENOENT.
+    /// Not to be read or written inside: absent (ENOENT) unless it lies in a tree that another entry shows; there it is
+    /// masked, so that its name is seen and opening it gives EACCES.
     pub hide: Vec<PathEntry>,
     /// Readable, never writable, pinned in place; also inside what `write` grants.
     pub protect: Vec<PathEntry>,

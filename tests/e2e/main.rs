@@ -11,6 +11,7 @@ mod limits;
 mod looks;
 mod patches;
 mod planted;
+mod profiles;
 mod repl;
 mod review_keeper;
 mod run;

@@ -20,7 +20,7 @@ use super::{
 pub fn restrict(plan: &LandlockPlan) -> Result<(), Failure> {
     let abi = ABI::from(i32::from(plan.abi));
     let mut ruleset = ruleset(plan, abi).map_err(refused).within(Layer::Landlock, "making a rule set")?;
-    for rule in &plan.rules {
+    for rule in plan.rules.iter().flatten() {
         let text = format!("allowing {:?} beneath {}", rule.access, rule.path.display());
         ruleset = add(ruleset, rule, abi).within(Layer::Landlock, text)?;
     }
@@ -33,9 +33,10 @@ pub fn restrict(plan: &LandlockPlan) -> Result<(), Failure> {
 }
 
 fn ruleset(plan: &LandlockPlan, abi: ABI) -> Result<RulesetCreated, RulesetError> {
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(abi))?;
+    let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    if plan.rules.is_some() {
+        ruleset = ruleset.handle_access(AccessFs::from_all(abi))?;
+    }
     if plan.tcp_ports.is_some() {
         ruleset = ruleset.handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?;
     }

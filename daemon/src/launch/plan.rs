@@ -152,8 +152,9 @@ impl MountStep {
 pub struct LandlockPlan {
     /// The ABI whose rights are handled.
     pub abi: u8,
-    /// What may be touched.
-    pub rules: Vec<LandlockRule>,
+    /// What may be touched. `None`: files are not handled, and so mounts can be made inside (a domain that handles files
+    /// forbids every one).
+    pub rules: Option<Vec<LandlockRule>>,
     /// Refuse TCP bind and connect except on these ports (`None`: TCP is not handled).
     pub tcp_ports: Option<Vec<u16>>,
     /// Scope abstract unix sockets and signals to the sandbox.

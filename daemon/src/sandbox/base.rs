@@ -129,6 +129,11 @@ fn proc(policy: &Policy, view: &FsView) -> Vec<MountStep> {
             id_mapped: false,
         }
     }];
+    // A nested sandbox mounts a /proc of its own, and the kernel allows that only where nothing lies over this one. What would
+    // is closed to an ordinary user anyway, and root cannot nest.
+    if policy.profile.userns {
+        return steps;
+    }
     let there = |names: &'static [&'static str]| {
         names.iter().map(PathBuf::from).filter(|path| view.trace(path).is_some())
     };

@@ -61,7 +61,7 @@ pub fn launch_plan(
         drop_capabilities: true,
         no_new_privileges: true,
         undumpable: true,
-        landlock: policy.layers.landlock_abi.map(|abi| landlock(abi, policy, view, places, binds)),
+        landlock: policy.layers.landlock_abi.and_then(|abi| landlock(abi, policy, view, places, binds)),
         seccomp: Some(filters(policy)),
     }
 }
@@ -103,18 +103,20 @@ fn share(all: u64) -> u64 {
     all.div_ceil(4)
 }
 
-fn landlock(abi: u8, policy: &Policy, view: &FsView, places: &Places, binds: &Binds) -> LandlockPlan {
+/// With nesting in a mount namespace, files are left to the mounts: whoever nests must mount, and the kernel locks what lies
+/// over a mount when it is taken into a namespace of less right.
+fn landlock(abi: u8, policy: &Policy, view: &FsView, places: &Places, binds: &Binds) -> Option<LandlockPlan> {
+    let nests = policy.profile.userns && policy.layers.namespaces.mount;
     let network_closed = policy.layers.network_closed && !policy.layers.namespaces.net;
     let rules = match policy.layers.namespaces.mount {
-        true => rules_inside(places, binds),
-        false => rules_outside(view, places, binds),
+        true if nests => None,
+        true => Some(rules_inside(places, binds)),
+        false => Some(rules_outside(view, places, binds)),
     };
-    LandlockPlan {
-        abi,
-        rules,
-        tcp_ports: (network_closed && abi >= LANDLOCK_TCP).then(Vec::new),
-        scoped: abi >= LANDLOCK_SCOPES,
-    }
+    let tcp_ports = (network_closed && abi >= LANDLOCK_TCP).then(Vec::new);
+    let scoped = abi >= LANDLOCK_SCOPES;
+    let is_empty = rules.is_none() && tcp_ports.is_none() && !scoped;
+    (!is_empty).then_some(LandlockPlan { abi, rules, tcp_ports, scoped })
 }
 
 /// In a root of its own everything that is there may be read; the mounts say what is there.

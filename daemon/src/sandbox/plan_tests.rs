@@ -26,7 +26,7 @@ fn fallback(machine: &Machine) -> LaunchPlan {
 }
 
 fn access(plan: &LaunchPlan, path: &str) -> Option<LandlockAccess> {
-    let rules = &plan.landlock.as_ref()?.rules;
+    let rules = plan.landlock.as_ref()?.rules.as_ref()?;
     rules.iter().find(|rule| rule.path == Path::new(path)).map(|rule| rule.access)
 }
 
@@ -51,6 +51,26 @@ fn the_default_profile_uses_every_layer() {
     assert_eq!(access(&plan, "/dev"), Some(LandlockAccess::Device));
     assert_eq!(access(&plan, "/home/ada/src/app"), Some(LandlockAccess::Write));
     assert_eq!(access(&plan, "/home/ada/.rustup"), None);
+}
+
+#[test]
+fn who_may_nest_may_mount_and_mount_proc() {
+    let mut wish = want("workspace-write");
+    wish.profile.userns = true;
+    let nesting = plan(&policy(&wish), &machine());
+    assert!(!nesting.identity.unwrap().forbid_nesting);
+    let landlock = nesting.landlock.as_ref().unwrap();
+    assert!(landlock.rules.is_none() && landlock.scoped, "{landlock:?}");
+    let over_proc = |step: &&crate::launch::plan::MountStep| {
+        step.target().starts_with("/proc") && step.target() != Path::new("/proc")
+    };
+    assert_eq!(nesting.root.as_ref().unwrap().iter().find(over_proc), None);
+    // Without a mount namespace nothing else holds the files.
+    let mut wish = Want { isolation: Some(Isolation::BestEffort), ..want("workspace-write") };
+    wish.profile.userns = true;
+    let policy = crate::sandbox::policy::resolve(&wish, &machine()).unwrap();
+    let held = plan(&policy.without(Layer::UserNamespace, "no", &machine()).unwrap(), &machine());
+    assert!(held.landlock.unwrap().rules.is_some());
 }
 
 #[test]

@@ -149,6 +149,7 @@ pub fn resolve(want: &Want, machine: &Machine) -> Result<Policy, SandboxError> {
                 "no network: the hosts of the profile need the proxy, which this version does not have";
             policy.notes.push(note.to_owned());
         }
+        policy.meet_nesting(machine)?;
     }
     policy.meet_limits(machine)?;
     Ok(policy)
@@ -194,6 +195,18 @@ impl Policy {
             return Err(SandboxError::Unenforceable { layer, what: name, why, remedy });
         }
         self.weakenings.push(Weakening { layer, what, why, remedy });
+        Ok(())
+    }
+
+    /// The kernel maps uid 0 of a parent into a new namespace only for who holds CAP_SETFCAP there, which no command does.
+    fn meet_nesting(&mut self, machine: &Machine) -> Result<(), SandboxError> {
+        if self.profile.userns && machine.uid == 0 {
+            self.profile.userns = false;
+            let what = "programs inside cannot make user namespaces of their own (`userns = true`)";
+            let remedy =
+                "run the daemon as an ordinary user, or leave `userns` out of the profile".to_owned();
+            self.weaken(Layer::UserNamespace, what, "the kernel nests no namespace of root's", remedy)?;
+        }
         Ok(())
     }
 }

@@ -154,3 +154,13 @@ fn a_hard_limit_on_memory_without_a_memory_cgroup_is_refused_always() {
     wish.profile.limits.memory = dunlin_sandbox_profiles::Limit { value, hard: true };
     assert!(refused(&wish, &machine()).contains("memory"));
 }
+
+#[test]
+fn root_cannot_nest_and_says_so() {
+    let mut wish = want("workspace-write");
+    wish.profile.userns = true;
+    assert!(refused(&wish, &root_machine()).contains("the kernel nests no namespace of root's"));
+    let less = Want { isolation: Some(Isolation::BestEffort), ..wish };
+    let policy = resolve(&less, &root_machine()).unwrap();
+    assert!(!policy.profile.userns && policy.weakenings[0].what.contains("user namespaces of their own"));
+}

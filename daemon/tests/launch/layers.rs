@@ -104,13 +104,13 @@ pub fn full(workspace: &Path) -> LaunchPlan {
         undumpable: true,
         landlock: Some(LandlockPlan {
             abi: 6,
-            rules: vec![
+            rules: Some(vec![
                 rule("/", LandlockAccess::Read),
                 rule("/tmp", LandlockAccess::Write),
                 rule(workspace.to_str().unwrap(), LandlockAccess::Write),
                 rule("/dev", LandlockAccess::Device),
                 rule("/proc", LandlockAccess::Device),
-            ],
+            ]),
             tcp_ports: None,
             scoped: true,
         }),
@@ -262,7 +262,7 @@ fn init_holds_no_privilege_and_cannot_be_looked_into() {
 fn landlock_refuses_what_mounts_would_allow() {
     let workspace = workspace();
     let mut plan = full(workspace.path());
-    plan.landlock.as_mut().unwrap().rules.retain(|rule| rule.path != Path::new("/tmp"));
+    plan.landlock.as_mut().unwrap().rules.as_mut().unwrap().retain(|rule| rule.path != Path::new("/tmp"));
     check_refused(&plan, "f=/tmp/.dunlin-probe-$$; echo x > $f && rm $f", "ermission denied");
     plan.landlock = None;
     check_allowed(&plan, "echo x > /tmp/x; cat /tmp/x", "x");
@@ -341,7 +341,9 @@ fn every_step_that_fails_names_its_layer_and_leaves_nothing() {
         })
     });
     check(Layer::Landlock, |plan| plan.landlock.as_mut().unwrap().abi = 200);
-    check(Layer::Landlock, |plan| plan.landlock.as_mut().unwrap().rules[0].path = "/none".into());
+    check(Layer::Landlock, |plan| {
+        plan.landlock.as_mut().unwrap().rules.as_mut().unwrap()[0].path = "/none".into()
+    });
     check(Layer::Seccomp, |plan| plan.seccomp.as_mut().unwrap().common.truncate(9));
     assert_eq!(before, (mounts(), descriptors()));
     assert_eq!(waitpid(None::<Pid>, None), Err(nix::Error::ECHILD), "no process is left");
@@ -401,7 +403,7 @@ fn without_namespaces_landlock_and_seccomp_hold() {
         ..Default::default()
     };
     let mut landlock = full.landlock.clone().unwrap();
-    landlock.rules.retain(|rule| rule.path != Path::new("/tmp"));
+    landlock.rules.as_mut().unwrap().retain(|rule| rule.path != Path::new("/tmp"));
     let plan = LaunchPlan {
         landlock: Some(landlock),
         seccomp: Some(SeccompPlan { common: seccomp::common(&options), reaper: seccomp::reaper() }),
