@@ -23,8 +23,6 @@ use crate::terminal::stage::Input;
 /// What stands before the line: for the next turn, or for the one that runs.
 const PROMPT: &str = "› ";
 const BUSY_PROMPT: &str = "↳ ";
-/// The line answers a question.
-const ASKED_PROMPT: &str = "? ";
 /// How long the rest of a key may take; an escape that stands alone for longer is one.
 const REST_OF_KEY: Duration = Duration::from_millis(50);
 const PASTES_ARE_MARKED: &[u8] = b"\x1b[?2004h";
@@ -73,8 +71,6 @@ pub struct Console<W: Write + Send> {
     /// Of a plain terminal: a line whose end has not come.
     begun: Vec<u8>,
     line: Line,
-    /// The line as it was before a question took the prompt.
-    aside: Option<String>,
     ready: VecDeque<Entered>,
     sessions: Vec<String>,
     history: Option<PathBuf>,
@@ -98,7 +94,6 @@ impl<W: Write + Send> Console<W> {
             decoder: Decoder::default(),
             begun: Vec::new(),
             line,
-            aside: None,
             ready: VecDeque::new(),
             sessions: Vec::new(),
             history,
@@ -127,31 +122,12 @@ impl<W: Write + Send> Console<W> {
         self.raw = None;
     }
 
-    fn draw(&mut self, busy: bool) {
-        let asked = busy && self.screen.live().is_asked();
-        self.put_aside(asked);
+    fn draw(&self, busy: bool) {
         // A plain terminal shows a prompt only when it waits for one.
-        let shown = !self.plain || !busy || asked;
-        let prompt = match (asked, busy) {
-            (true, _) => ASKED_PROMPT,
-            (false, true) => BUSY_PROMPT,
-            (false, false) => PROMPT,
-        };
+        let shown = !(self.plain && busy);
+        let prompt = if busy { BUSY_PROMPT } else { PROMPT };
         let input = Input { prompt: prompt.into(), text: self.line.text().into(), at: self.line.at() };
         self.screen.type_line(shown.then_some(input));
-    }
-
-    /// What was typed before a question was seen is no answer to it, and is there again behind it.
-    fn put_aside(&mut self, asked: bool) {
-        match (asked, self.aside.take()) {
-            (true, None) => self.aside = Some(self.line.take()),
-            (true, aside) => self.aside = aside,
-            (false, Some(aside)) if !aside.is_empty() => {
-                let answer = self.line.take();
-                self.line.set(&(aside + &answer));
-            }
-            (false, _) => {}
-        }
     }
 
     fn take_bytes(&mut self, bytes: &[u8], busy: bool) {

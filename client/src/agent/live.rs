@@ -6,8 +6,6 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use super::calls::Action;
 use super::progress::Progress;
 use crate::terminal::neutralise::{neutralise, neutralise_line};
@@ -45,18 +43,11 @@ pub struct Live {
     pub given_back: Vec<String>,
     /// For the next turns.
     pub queued: VecDeque<String>,
-    /// Whoever asked something and waits for the next line.
-    pub question: Option<oneshot::Sender<String>>,
     /// A hint for the moment, such as completions.
     pub hint: String,
 }
 
 impl Live {
-    /// Something was asked, and the answer is still wanted.
-    pub fn is_asked(&self) -> bool {
-        self.question.as_ref().is_some_and(|question| !question.is_closed())
-    }
-
     /// Takes in what a turn does.
     pub fn on(&mut self, progress: &Progress<'_>, now: Instant) {
         match progress {

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::process::Child;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::console::{self, Console, Entered, Person};
@@ -346,12 +345,7 @@ impl<P: Person, W: Write + Send + 'static> Typing<'_, P, W> {
             self.person.resume();
             return;
         }
-        let entered = self.person.next(true).await;
-        let question = self.screen.live().question.take().filter(|question| !question.is_closed());
-        if let Some(question) = question {
-            return self.answer(question, entered);
-        }
-        match entered {
+        match self.person.next(true).await {
             Entered::Line(line) => self.line(&line, host, paint),
             Entered::Queued(words) => self.queue(words),
             Entered::TakeBack => {
@@ -370,20 +364,6 @@ impl<P: Person, W: Write + Send + 'static> Typing<'_, P, W> {
             }
         }
         self.screen.refresh();
-    }
-
-    /// A line, or a no, answers a question; all else leaves it open.
-    fn answer(&mut self, question: oneshot::Sender<String>, entered: Entered) {
-        // One that was taken away meanwhile needs no answer.
-        match entered {
-            Entered::Line(line) => drop(question.send(line)),
-            Entered::Interrupted | Entered::End => drop(question.send("no".into())),
-            Entered::Ended => {
-                *self.leaving = true;
-                self.cancel.cancel();
-            }
-            Entered::Queued(_) | Entered::TakeBack => self.screen.live().question = Some(question),
-        }
     }
 
     /// Words steer. Commands that only look are obeyed at once; the others wait for the turn's end.

@@ -4,8 +4,6 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::oneshot;
-
 use super::live::Live;
 use super::progress::{Progress, Watch};
 use super::show::Show;
@@ -56,14 +54,6 @@ impl<W: Write> Screen<W> {
         let mut stage = self.stage();
         let lines = self.live().lines(Instant::now(), self.paint, stage.columns());
         stage.show(lines, input);
-    }
-
-    /// Takes the prompt for a question that was shown: the next line entered while the turn runs answers it, Ctrl-C and
-    /// Ctrl-D say `no`. Dropping the receiver gives the prompt back.
-    pub fn ask(&self) -> oneshot::Receiver<String> {
-        let (answer, answered) = oneshot::channel();
-        self.live().question = Some(answer);
-        answered
     }
 
     /// Whole lines, above what is being written.
