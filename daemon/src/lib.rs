@@ -1,5 +1,7 @@
 //! `dunlind`: owns persistent terminal sessions inside sandboxes.
 
+pub mod actor;
+pub mod approval;
 pub mod audit;
 pub mod cli;
 pub mod clock;

@@ -25,6 +25,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
 use crate::{
+    approval::{Approvals, Grants},
     audit::Audit,
     config,
     keeper::control::HELLO,
@@ -34,8 +35,8 @@ use crate::{
     rpc,
     sandbox::Machine,
     session::{
-        events::Listener, guarding::Guarding, patches::Patches, planting::Planting, registry::Registry,
-        retention, sandboxes::Sandboxes, start::Starter,
+        admission, events::Listener, guarding::Guarding, patches::Patches, planting::Planting,
+        registry::Registry, retention, sandboxes::Sandboxes, start::Starter,
     },
 };
 
@@ -67,20 +68,24 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     let hello = events.recv().await.context("the keeper is gone")?;
     let (listener, started_unix_ms, restarts) = greet(hello)?;
     let registry = Registry::new(&place.state);
-    let guarding = Guarding::new(link.clone(), registry.clone(), Audit::new(&place.state), &place.state);
+    let audit = Audit::new(&place.state);
+    let guarding = Guarding::new(link.clone(), registry.clone(), audit.clone(), &place.state);
     let sandboxes = Sandboxes::new(guarding);
     let configuration = paths::config_directory();
     let mut hidden = vec![place.state.clone(), configuration.clone()];
     hidden.extend(place.socket.parent().map(PathBuf::from));
     let keeper = nix::unistd::getppid().as_raw() as u32;
+    let approvals = Approvals::new(Grants::new(&configuration), audit.clone());
+    tokio::spawn(admission::announce(approvals.clone(), registry.clone()));
     let starter = Starter {
         link: link.clone(),
         registry: registry.clone(),
         sandboxes: sandboxes.clone(),
         profiles: Profiles::new(&configuration, &place.state),
+        approvals,
         machine: Arc::new(Machine::probe(keeper, hidden)),
     };
-    let planting = Planting::new(link.clone(), registry.clone(), Audit::new(&place.state));
+    let planting = Planting::new(link.clone(), registry.clone(), audit);
     // A file that became unreadable forgets nothing; the loop says so.
     let past_max = config::load(&configuration).map_or(usize::MAX, |stays| stays.ended_sessions_max);
     let (told, restored) = oneshot::channel();
@@ -131,6 +136,7 @@ async fn serve_clients(
 ) -> anyhow::Result<()> {
     let sessions = rpc::sessions::Sessions { starter: starter.clone() };
     let sandboxes = rpc::sandboxes::SandboxesService { starter: starter.clone() };
+    let approvals = rpc::approvals::ApprovalsService { approvals: starter.approvals.clone() };
     let profiles = rpc::profiles::ProfilesService { starter };
     let patches = rpc::workspace::PatchesService { patches };
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -144,7 +150,7 @@ async fn serve_clients(
         .add_service(SandboxServiceServer::new(sandboxes))
         .add_service(WorkspaceServiceServer::new(patches).max_decoding_message_size(MESSAGE_MAX_BYTES))
         .add_service(ProfileServiceServer::new(profiles))
-        .add_service(ApprovalServiceServer::new(rpc::profiles::ApprovalsService))
+        .add_service(ApprovalServiceServer::new(approvals))
         .add_service(DaemonServiceServer::new(daemon))
         .add_service(health_service)
         .add_service(reflection)

@@ -14,7 +14,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-pub async fn channel(world: &World) -> Channel {
+pub(crate) async fn channel(world: &World) -> Channel {
     let socket = world.socket();
     let connect = tower::service_fn(move |_: Uri| {
         let socket = socket.clone();
@@ -23,7 +23,7 @@ pub async fn channel(world: &World) -> Channel {
     Endpoint::from_static("http://daemon").connect_with_connector(connect).await.expect("the daemon answers")
 }
 
-pub fn placement(world: &World, profile: &str) -> Option<Placement> {
+pub(crate) fn placement(world: &World, profile: &str) -> Option<Placement> {
     let variable = |name: &str, value: &str| EnvironmentVariable { name: name.into(), value: value.into() };
     Some(Placement {
         workspace: world.workspace().display().to_string(),
@@ -36,7 +36,7 @@ pub fn placement(world: &World, profile: &str) -> Option<Placement> {
     })
 }
 
-fn start(world: &World, words: &[&str]) -> StartRequest {
+pub(crate) fn start(world: &World, words: &[&str]) -> StartRequest {
     StartRequest {
         command: words.iter().map(|word| word.as_bytes().to_vec()).collect(),
         placement: placement(world, "unconfined"),
@@ -44,12 +44,12 @@ fn start(world: &World, words: &[&str]) -> StartRequest {
     }
 }
 
-fn id(response: &StartResponse) -> String {
+pub(crate) fn id(response: &StartResponse) -> String {
     response.session.as_ref().expect("a session").id.clone()
 }
 
 /// A refusal has its code, a stable reason, the thing and the next step.
-pub fn check<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, reason: &str) {
+pub(crate) fn check<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, reason: &str) {
     let status = result.expect_err(reason);
     assert_eq!(status.code(), code, "{status:?}");
     let details = status.get_error_details();

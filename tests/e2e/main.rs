@@ -2,6 +2,9 @@
 
 mod agent;
 mod api;
+mod approvals;
+mod approvals_api;
+mod approvals_terminal;
 mod attach;
 mod bad_input;
 mod demo;

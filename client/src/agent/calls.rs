@@ -1,5 +1,5 @@
-//! Runs one tool call: understands it, asks for approval where it wants more than it has, hands it to the tool host,
-//! and says what came of it, for the model and for the person.
+//! Runs one tool call: understands it, hands it to the tool host, and says what came of it, for the model and for the
+//! person. Whether it may have what it wants is the daemon's to decide.
 //!
 //! Nothing here fails: what goes wrong is a result {"error"} that the model reads.
 
@@ -8,7 +8,6 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::approval::{self, Approval, Policy};
 use crate::model::Call;
 use crate::tools::arguments::{self, Arguments, ExecArguments, PatchArguments, SessionsArguments};
 use crate::tools::host::{ToolError, ToolHost};
@@ -76,37 +75,10 @@ impl From<Arguments> for Action {
     }
 }
 
-impl Action {
-    /// The profile it asks for, and why.
-    fn wanted_profile(&mut self) -> Option<(&mut Option<String>, Option<String>)> {
-        match self {
-            Action::Exec(exec) => Some((&mut exec.profile, exec.justification.clone())),
-            Action::Patch(patch) => Some((&mut patch.profile, patch.justification.clone())),
-            _ => None,
-        }
-    }
-
-    /// Decides on a profile other than `policy.profile`; one that is had anyway is no wish.
-    fn approve(&mut self, policy: &Policy) -> Result<(), String> {
-        let Some((profile, justification)) = self.wanted_profile() else { return Ok(()) };
-        if profile.as_deref() == Some(policy.profile.as_str()) {
-            *profile = None;
-        }
-        let Some(wanted) = profile else { return Ok(()) };
-        match approval::ask(policy, wanted, justification.as_deref()) {
-            Approval::Granted => Ok(()),
-            Approval::Refused(why) => Err(why),
-        }
-    }
-}
-
 /// Runs an action.
-pub async fn run<H: ToolHost>(host: &H, mut action: Action, policy: &Policy) -> Outcome {
+pub async fn run<H: ToolHost>(host: &H, action: Action) -> Outcome {
     let started = Instant::now();
-    let mut outcome = match action.approve(policy) {
-        Ok(()) => perform(host, action).await,
-        Err(why) => Outcome { refused: true, ..Outcome::error(why) },
-    };
+    let mut outcome = perform(host, action).await;
     outcome.seconds = started.elapsed().as_secs_f64();
     outcome
 }
@@ -128,7 +100,10 @@ async fn perform<H: ToolHost>(host: &H, action: Action) -> Outcome {
         Action::Shell(commands) => shell(host, commands).await,
         Action::Invalid(why) => return Outcome::error(why),
     };
-    outcome.unwrap_or_else(|error| Outcome::error(error.to_string()))
+    outcome.unwrap_or_else(|error| Outcome {
+        refused: matches!(error, ToolError::Unapproved(_)),
+        ..Outcome::error(error.to_string())
+    })
 }
 
 async fn shell<H: ToolHost>(host: &H, commands: Vec<ExecArguments>) -> Result<Outcome, ToolError> {
@@ -182,21 +157,5 @@ mod tests {
         assert!(matches!(understand(&built_in), Action::Patch(_)));
         let shell = Call::Shell { call_id: "c".into(), action: json!({"commands": ["ls", "pwd"]}) };
         assert!(matches!(understand(&shell), Action::Shell(commands) if commands.len() == 2));
-    }
-
-    #[test]
-    fn a_wish_for_the_profile_one_has_is_no_wish() {
-        let policy = Policy { profile: "workspace-write".into(), approve: crate::config::Approve::Deny };
-        let check = |profile: &str, expected: Option<&str>| {
-            let mut action =
-                function("unified_exec", &json!({"input": ["ls"], "profile": profile}).to_string());
-            let refused = action.approve(&policy).err();
-            assert_eq!(refused.is_some(), expected.is_some(), "{profile}: {refused:?}");
-            let Action::Exec(exec) = action else { panic!("{action:?}") };
-            assert_eq!(exec.profile.as_deref(), expected);
-        };
-        check("", None);
-        check("workspace-write", None);
-        check("unconfined", Some("unconfined"));
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::approval::Policy;
+use super::approval::{Answering, Policy};
 use super::driver::{Driver, Settings};
 use super::failure::AgentError;
 use super::repl::columns;
@@ -19,7 +19,6 @@ use super::show::Show;
 use super::start::interruptible;
 use super::transcript::{Beginning, Store};
 use super::turn::{Ended, Limits};
-use crate::config::Approve;
 use crate::model::Client;
 use crate::model::replay::Replay;
 use crate::terminal::neutralise::neutralise_line;
@@ -148,7 +147,7 @@ fn driver<H: ToolHost>(replay: &Replay, project: &Project, host: H) -> Result<Dr
         instructions: String::new(),
         tools: schema::definitions(provider.custom_tools),
         limits: Limits { max_steps: 30, max_time: None, compact_at_tokens: None },
-        policy: Policy { profile: PROFILE.into(), approve: Approve::Deny },
+        policy: Policy { profile: PROFILE.into(), answering: Answering::Nobody },
     };
     Ok(Driver::new(Arc::new(client), Arc::new(host), settings, conversation))
 }

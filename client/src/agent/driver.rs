@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::approval::Policy;
+use super::approval::{Asked, Policy};
 use super::calls::{self, Action, Outcome, Shown};
 use super::compact;
 use super::course::Course;
@@ -16,6 +16,7 @@ use super::items::{note, typed, user_message};
 use super::news::News;
 use super::progress::{Progress, Watch};
 use super::prompt::{self, Surroundings};
+use super::questions::Questions;
 use super::report::{Report, add};
 use super::steering::Inbox;
 use super::transcript::{Conversation, Patched};
@@ -76,13 +77,15 @@ pub struct Driver<M, H> {
     pub conversation: Conversation,
     news: News,
     context_tokens: u64,
+    questions: Questions,
 }
 
 impl<M: Model, H: ToolHost> Driver<M, H> {
     pub fn new(model: Arc<M>, host: Arc<H>, settings: Settings, conversation: Conversation) -> Driver<M, H> {
         let context_tokens = conversation.estimated_tokens();
         let news = News::of_items(conversation.items());
-        let driver = Driver { model, host, settings, conversation, news, context_tokens };
+        let questions = Questions::new(host.approvals(), settings.policy.answering);
+        let driver = Driver { model, host, settings, conversation, news, context_tokens, questions };
         driver.host.take_role(driver.role());
         driver
     }
@@ -143,6 +146,11 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         Ok(())
     }
 
+    /// Puts what the model asks to somebody else from now on, as to whoever reads the prompt.
+    pub fn ask_of(&mut self, asked: impl Asked + 'static) {
+        self.questions.ask_of(asked);
+    }
+
     fn role(&self) -> Role {
         let began = self.conversation.beginning();
         Role {
@@ -152,6 +160,7 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
             cwd: began.cwd.clone(),
             profile: self.settings.policy.profile.clone(),
             sandbox: began.sandbox.clone(),
+            approval_wait: self.settings.policy.answering.wait(),
         }
     }
 
@@ -349,12 +358,13 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         Ok(Happened::Compacted)
     }
 
-    fn start(&self, course: &mut Course<'_>, call: Call) {
+    fn start(&mut self, course: &mut Course<'_>, call: Call) {
         let action = calls::understand(&call);
         course.watch.on(Progress::Running { call: &call, action: &action });
-        let (host, policy, running) = (self.host.clone(), self.settings.policy.clone(), call.clone());
+        self.questions.expect();
+        let (host, running) = (self.host.clone(), call.clone());
         let task = course.running.spawn(async move {
-            let outcome = calls::run(&*host, action.clone(), &policy).await;
+            let outcome = calls::run(&*host, action.clone()).await;
             (running, action, outcome)
         });
         course.calls.insert(task.id(), call);
@@ -366,12 +376,22 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         let joined = loop {
             tokio::select! {
                 biased;
-                () = course.cancel.cancelled() => return Ok(course.interrupted()),
+                () = course.cancel.cancelled() => {
+                    self.questions.close(course.watch);
+                    return Ok(course.interrupted());
+                }
                 Some(joined) = course.running.join_next_with_id() => break joined,
                 typed = course.inbox.next() => course.typed(typed),
-                () = &mut time_is_up => return Ok(course.out_of_time()),
+                () = &mut time_is_up => {
+                    self.questions.close(course.watch);
+                    return Ok(course.out_of_time());
+                }
+                never = self.questions.attend(self.conversation.id(), course.watch) => match never {},
             }
         };
+        if course.running.is_empty() {
+            self.questions.finish(self.conversation.id(), course.watch).await;
+        }
         let (call, action, outcome) = match joined {
             Ok((_, ran)) => ran,
             Err(error) => {

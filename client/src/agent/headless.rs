@@ -10,6 +10,7 @@ use super::progress::{Progress, Watch};
 use super::transcript::Beginning;
 use super::turn::Ended;
 use crate::model::{Call, Event, Usage};
+use crate::tools::approvals::ApprovalView;
 
 /// The version of the lines.
 pub const VERSION: u32 = 1;
@@ -73,6 +74,17 @@ impl<W: Write + Send> Lines<W> {
         self.write(json!({"type": "item.completed", "item": {"id": id, "type": "message", "text": text}}));
     }
 
+    fn settled(&mut self, question: &ApprovalView) {
+        let outcome = question.outcome.as_ref();
+        self.write(json!({
+            "type": "approval.answered",
+            "id": question.id,
+            "answer": outcome.map_or("withdrawn", |outcome| outcome.word),
+            "by": outcome.map(|outcome| &outcome.by).filter(|by| !by.is_empty()),
+            "reason": outcome.map(|outcome| &outcome.reason).filter(|reason| !reason.is_empty()),
+        }));
+    }
+
     fn ended(&mut self, ended: &Ended, usage: &Usage) {
         let usage = json!({
             "input_tokens": usage.input_tokens,
@@ -110,6 +122,11 @@ impl<W: Write + Send> Watch for Lines<W> {
                 item["seconds"] = outcome.seconds.into();
                 self.write(json!({"type": "item.completed", "item": item}));
             }
+            Progress::Asked { question, .. } => {
+                self.write(json!({"type": "approval.requested", "approval": question}));
+            }
+            Progress::Settled { question } => self.settled(question),
+            Progress::NotTaken { .. } => {}
             Progress::News(note) => self.write(json!({"type": "sessions.changed", "note": note})),
             // Nobody types into a turn without a terminal.
             Progress::Compacting

@@ -19,6 +19,7 @@ mod live;
 pub mod news;
 pub mod progress;
 pub mod prompt;
+mod questions;
 mod repl;
 pub mod report;
 mod screen;

@@ -3,6 +3,7 @@
 use super::calls::{Action, Outcome};
 use super::turn::Ended;
 use crate::model::{Call, Event, Usage};
+use crate::tools::approvals::ApprovalView;
 
 /// Something to show.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,12 @@ pub enum Progress<'a> {
     Heard { text: &'a str },
     /// The person took this back.
     GaveBack { text: &'a str },
+    /// The model wants more than it has. `here`: the answer is typed at this terminal.
+    Asked { question: &'a ApprovalView, here: bool },
+    /// An answer was not taken.
+    NotTaken { why: &'a str },
+    /// The question is no longer open; its outcome is missing if the call ended first.
+    Settled { question: &'a ApprovalView },
     /// Sessions changed; the model is told so.
     News(&'a str),
     /// The conversation is being made shorter.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
+use super::approval::{Answering, ByLine};
 use super::console::{self, Console, Entered, Person};
 use super::driver::{Driver, Model};
 use super::failure::AgentError;
@@ -62,6 +63,8 @@ struct Repl<'a, M, H, P, W: Write + Send + 'static> {
     manners: Manners,
     hook: Hook,
     store: Store,
+    /// What the model asks is answered with lines of this prompt.
+    answers: ByLine,
     /// Changes of sessions that the person has been told.
     told: HashSet<String>,
     /// Turns since the person last said something.
@@ -95,6 +98,10 @@ pub async fn run<M: Model, H: ToolHost>(
     let telling = screen.clone();
     let hook = Hook::new(&config.on_event, move |line| telling.tell(&neutralise_line(&line)));
     let (store, told) = (Store::of_user(), HashSet::new());
+    let answers = ByLine::default();
+    if driver.settings.policy.answering == Answering::Here {
+        driver.ask_of(answers.clone());
+    }
     let mut repl = Repl {
         driver,
         options,
@@ -105,6 +112,7 @@ pub async fn run<M: Model, H: ToolHost>(
         manners,
         hook,
         store,
+        answers,
         told,
         woken: 0,
         hushed: false,
@@ -294,6 +302,7 @@ impl<M: Model, H: ToolHost, P: Person, W: Write + Send + 'static> Repl<'_, M, H,
             person: &mut self.person,
             screen: &self.screen,
             steering,
+            answers: &self.answers,
             cancel: &cancel,
             leaving: &mut self.leaving,
             socket: self.options.socket.clone(),
@@ -329,6 +338,7 @@ struct Typing<'a, P, W: Write> {
     person: &'a mut P,
     screen: &'a Screen<W>,
     steering: Steering,
+    answers: &'a ByLine,
     cancel: &'a CancellationToken,
     leaving: &'a mut bool,
     socket: Option<PathBuf>,
@@ -346,6 +356,11 @@ impl<P: Person, W: Write + Send + 'static> Typing<'_, P, W> {
             return;
         }
         match self.person.next(true).await {
+            Entered::Line(line) if self.answers.is_asked() => {
+                if !self.answers.line(&line) {
+                    self.screen.tell("answer with once, sandbox, workspace, or no and why");
+                }
+            }
             Entered::Line(line) => self.line(&line, host, paint),
             Entered::Queued(words) => self.queue(words),
             Entered::TakeBack => {
@@ -354,6 +369,9 @@ impl<P: Person, W: Write + Send + 'static> Typing<'_, P, W> {
                     Some(words) => self.person.put_back(&words),
                     None => self.steering.take_back(),
                 }
+            }
+            Entered::Interrupted | Entered::End if self.answers.is_asked() => {
+                self.answers.no();
             }
             Entered::Interrupted => self.cancel.cancel(),
             Entered::End if *self.leaving => self.cancel.cancel(),

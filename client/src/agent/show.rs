@@ -1,6 +1,8 @@
 //! Shows a turn to a person as it happens: streamed text, commands with exit code, time and the end of their output,
 //! patches, plans, what became of the turn. Lines are only added, never drawn again.
 
+mod asking;
+
 use std::io::Write;
 
 use super::calls::{Action, Outcome, Shown};
@@ -343,6 +345,9 @@ impl<W: Write + Send> Watch for Show<W> {
                 let (from, to) = (render::count(from_tokens), render::count(to_tokens));
                 self.dim(&format!("made it shorter: about {from} → {to} tokens"));
             }
+            Progress::Asked { question, here } => self.asked(question, here),
+            Progress::NotTaken { why } => self.line(&format!("  {}", neutralise_line(why))),
+            Progress::Settled { question } => self.settled(question),
             Progress::Ended { ended, usage } => self.ended(ended, usage),
             Progress::Heard { text } => self.heard(text),
             Progress::Started

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::approval::Policy;
+use super::approval::{Answering, Policy};
 use super::driver::{Driver, Settings};
 use super::failure::AgentError;
 use super::headless::Lines;
@@ -127,10 +127,7 @@ impl Prepared {
                 max_time: options.max_time.or(config.max_time),
                 compact_at_tokens: Some(provider.compact_at_tokens),
             },
-            policy: Policy {
-                profile: options.profile.clone(),
-                approve: options.approve.unwrap_or(config.approve),
-            },
+            policy: Policy { profile: options.profile.clone(), answering: answering(&options, config) },
         };
         Ok(Prepared { options, client, conversation, settings, config: config.clone(), replay })
     }
@@ -155,6 +152,12 @@ impl Prepared {
         }
         ended
     }
+}
+
+/// Who answers the model: the person, in a conversation at a terminal.
+fn answering(options: &Options, config: &Config) -> Answering {
+    let at_terminal = options.prompt.is_none() && std::io::stdin().is_terminal();
+    Answering::of(options.approve, config.approve, at_terminal)
 }
 
 /// One task, then the end.

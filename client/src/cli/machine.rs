@@ -216,17 +216,20 @@ pub struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub struct Approvals {
-    /// Print an array of objects
+    /// Print an array of objects; with --watch one object a line
     #[arg(long)]
     pub json: bool,
+    /// Go on, and print each approval as it comes and once more when it ends
+    #[arg(long)]
+    pub watch: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct Approve {
-    /// The approval
+    /// The approval: its id or a unique prefix
     pub id: String,
     /// How long it holds
-    #[arg(long, value_name = "SCOPE", default_value = "once")]
+    #[arg(long = "for", value_name = "SCOPE", default_value = "once")]
     pub scope: ApprovalScope,
 }
 
@@ -243,9 +246,10 @@ pub enum ApprovalScope {
 
 #[derive(Debug, Args)]
 pub struct Deny {
-    /// The approval
+    /// The approval: its id or a unique prefix
     pub id: String,
     /// A reason that the model reads
+    #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 }
 

@@ -126,7 +126,7 @@ fn exit_code(code: Code, reason: &str) -> u8 {
     match (code, reason) {
         (_, REASON_NOT_FOUND) => NOT_FOUND,
         (_, REASON_NOT_EXECUTABLE) => CANNOT_EXECUTE,
-        (_, reason) if reason.contains("APPROVAL") => UNAPPROVED,
+        (Code::PermissionDenied, reason) if reason.starts_with("APPROVAL_") => UNAPPROVED,
         (Code::InvalidArgument, _) => USAGE,
         (Code::Unavailable, _) => UNREACHABLE,
         (Code::Unauthenticated | Code::PermissionDenied, _) => AUTHENTICATION,
@@ -173,6 +173,7 @@ mod tests {
         check(Code::PermissionDenied, "", AUTHENTICATION);
         check(Code::PermissionDenied, "APPROVAL_NEEDED", UNAPPROVED);
         check(Code::ResourceExhausted, "", LIMIT);
+        check(Code::FailedPrecondition, "APPROVAL_ENDED", FAILED);
         check(Code::FailedPrecondition, "PROGRAM_NOT_FOUND", NOT_FOUND);
         check(Code::FailedPrecondition, "CANNOT_EXECUTE", CANNOT_EXECUTE);
         check(Code::Unimplemented, "", FAILED);

@@ -76,7 +76,8 @@ async fn revert(
     patch_id: String,
     placement: Placement,
 ) -> Result<ApplyPatchResponse, Failure> {
-    let request = RevertPatchRequest { patch_id, placement: Some(placement), actor: Some(actor()) };
+    let (placement, actor) = (Some(placement), Some(actor()));
+    let request = RevertPatchRequest { patch_id, placement, actor, mandate: None };
     Ok(context.link().await?.workspaces().revert_patch(request).await?.into_inner())
 }
 

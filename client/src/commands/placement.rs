@@ -110,6 +110,11 @@ pub fn actor() -> Actor {
     }
 }
 
+/// The person who gave this command line: whoever typed it, or wrote the script that did.
+pub fn person() -> Actor {
+    Actor { kind: ActorKind::Person.into(), ..actor() }
+}
+
 /// The size of the terminal on standard output.
 pub fn terminal_size() -> Option<Size> {
     let (columns, rows) = terminal_size::terminal_size_of(std::io::stdout())?;

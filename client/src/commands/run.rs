@@ -75,6 +75,7 @@ fn request(wanted: &cli::Run, tty: bool) -> Result<StartRequest, Failure> {
         request_id: unique_id()?,
         actor: Some(actor()),
         term: std::env::var("TERM").unwrap_or_default(),
+        ..StartRequest::default()
     })
 }
 

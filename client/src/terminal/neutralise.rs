@@ -23,6 +23,15 @@ pub fn neutralise_line(text: &str) -> String {
     neutralise(text.trim_end_matches('\n')).replace('\n', "⏎").replace('\t', " ")
 }
 
+/// Harmless text in one line in which nothing is left out: what a person decides about must not hide in a sequence.
+pub fn spell_line(text: &str) -> String {
+    let spelled = text.chars().map(|character| match character {
+        '\u{1b}' | '\u{80}'..='\u{9f}' => ESCAPE_PICTURE,
+        other => other,
+    });
+    neutralise_line(&spelled.collect::<String>())
+}
+
 /// The same for text that comes in pieces, cut anywhere.
 #[derive(Debug, Default)]
 pub struct Neutraliser {
@@ -167,6 +176,12 @@ mod tests {
         check("\u{1b}(Bcharset\u{1b}c\u{1b}7", "charset");
         check("\u{9b}31mred\u{9d}0;t\u{9c}.\u{90}q\u{9c}", "red.");
         check("\u{85}next line", "next line");
+    }
+
+    #[test]
+    fn what_is_spelled_hides_nothing_in_a_sequence() {
+        assert_eq!(spell_line("ls \u{1b}]0;; rm -rf ~;\u{7}"), "ls ␛]0;; rm -rf ~;␇");
+        assert_eq!(spell_line("a\u{9b}31mb\nc"), "a␛31mb⏎c");
     }
 
     #[test]

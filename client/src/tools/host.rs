@@ -14,17 +14,15 @@ use dunlin_proto::v1::profile_service_client::ProfileServiceClient;
 use dunlin_proto::v1::session_service_client::SessionServiceClient;
 use dunlin_proto::v1::workspace_service_client::WorkspaceServiceClient;
 use nix::sys::signal::Signal;
+use tonic::Code;
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status};
-use tonic_types::StatusExt;
 
+use super::again::{CallError, again, sentence};
+use super::approvals::Approvals;
 use super::arguments::{ExecArguments, PatchArguments, SessionsArguments, SessionsOp};
 use super::result::{ExecResult, PatchResult, SessionView, SessionsResult, Weakening, range, reason_name};
 use super::watch;
 
-/// How often a call is made again when the worker went away under it, and how long apart at first.
-const TRIES: u32 = 6;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// What `kill` leaves a command to end by itself.
 const KILL_GRACE_MS: u64 = 2000;
 /// How long `wait` waits when the model names no time.
@@ -39,6 +37,9 @@ pub enum ToolError {
     Refused(String),
     #[error("the daemon cannot be reached: {0}")]
     Unreachable(String),
+    /// It needs a person's approval and has none.
+    #[error("{0}")]
+    Unapproved(String),
 }
 
 /// Where tools run. The daemon's is [`DaemonHost`]; tests bring their own.
@@ -67,6 +68,10 @@ pub trait ToolHost: Send + Sync + 'static {
     fn describe_sandbox(&self) -> impl Future<Output = Result<(String, Vec<Weakening>), ToolError>> + Send;
     /// Whose calls these are from now on, and where they work.
     fn take_role(&self, role: Role);
+    /// Where its questions to people are; `None` if it has none.
+    fn approvals(&self) -> Option<Approvals> {
+        None
+    }
 }
 
 /// A conversation, and where it works.
@@ -80,6 +85,8 @@ pub struct Role {
     pub cwd: PathBuf,
     pub profile: String,
     pub sandbox: String,
+    /// How long a call may wait for a person's approval; zero: nobody is asked.
+    pub approval_wait: Duration,
 }
 
 /// Who calls, and where commands start.
@@ -87,12 +94,15 @@ pub struct Role {
 struct Caller {
     placement: v1::Placement,
     actor: v1::Actor,
+    approval_wait: Duration,
 }
 
 /// The daemon behind a channel, for one conversation at a time.
 pub struct DaemonHost {
     channel: Channel,
     caller: Mutex<Caller>,
+    /// Who gave the command line: what it says is that person's choice.
+    person: v1::Actor,
     /// Makes request ids differ from those of an earlier run of the same conversation.
     run_id: String,
     requests: AtomicU64,
@@ -103,8 +113,9 @@ impl DaemonHost {
     pub fn new(channel: Channel, placement: v1::Placement, actor: v1::Actor) -> DaemonHost {
         let started = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let run_id = format!("{:x}.{:x}", std::process::id(), started.as_nanos());
-        let caller = Mutex::new(Caller { placement, actor });
-        DaemonHost { channel, caller, run_id, requests: AtomicU64::new(0) }
+        let person = v1::Actor { kind: v1::ActorKind::Person.into(), ..actor.clone() };
+        let caller = Mutex::new(Caller { placement, actor, approval_wait: Duration::ZERO });
+        DaemonHost { channel, caller, person, run_id, requests: AtomicU64::new(0) }
     }
 
     fn session_service(&self) -> SessionServiceClient<Channel> {
@@ -134,6 +145,21 @@ impl DaemonHost {
         placement
     }
 
+    /// What the model may do without asking: what the command line says of this conversation, and nothing that came
+    /// with a call.
+    fn mandate(&self) -> v1::Mandate {
+        let caller = self.caller();
+        let placement = &caller.placement;
+        v1::Mandate {
+            given_by: Some(self.person.clone()),
+            workspace: placement.workspace.clone(),
+            profile: placement.profile.clone(),
+            isolation: placement.isolation,
+            widenings: placement.widenings.clone(),
+            approval_wait_ms: caller.approval_wait.as_millis() as u64,
+        }
+    }
+
     fn exec_request(&self, arguments: ExecArguments) -> v1::ExecRequest {
         let starts = arguments.session_id.is_none();
         v1::ExecRequest {
@@ -153,6 +179,7 @@ impl DaemonHost {
             placement: starts.then(|| self.placement(arguments.cwd.as_deref(), arguments.profile)),
             size: None,
             input_seq: None,
+            mandate: Some(self.mandate()),
         }
     }
 
@@ -269,6 +296,8 @@ impl ToolHost for DaemonHost {
             dry_run: arguments.dry_run,
             request_id: self.request_id(),
             actor: Some(self.actor()),
+            mandate: Some(self.mandate()),
+            justification: arguments.justification.unwrap_or_default(),
         };
         let service = || WorkspaceServiceClient::new(self.channel.clone());
         let answer = again(|| async { service().apply_patch(request.clone()).await }).await;
@@ -287,6 +316,7 @@ impl ToolHost for DaemonHost {
             patch_id: patch_id.to_owned(),
             placement: Some(self.placement(None, None)),
             actor: Some(self.actor()),
+            mandate: Some(self.mandate()),
         };
         let mut service = WorkspaceServiceClient::new(self.channel.clone());
         let answer = service.revert_patch(request).await.map_err(CallError)?;
@@ -317,45 +347,11 @@ impl ToolHost for DaemonHost {
         caller.placement.cwd = text(&role.cwd);
         caller.placement.profile = role.profile;
         caller.placement.sandbox = role.sandbox;
+        caller.approval_wait = role.approval_wait;
     }
-}
 
-/// A status on its way to becoming a [`ToolError`].
-#[derive(Debug)]
-struct CallError(Status);
-
-impl From<CallError> for ToolError {
-    fn from(CallError(status): CallError) -> ToolError {
-        match status.code() {
-            Code::Unavailable => ToolError::Unreachable(sentence(&status)),
-            _ => ToolError::Refused(sentence(&status)),
-        }
-    }
-}
-
-/// Makes a repeatable call, again while the worker is being replaced.
-async fn again<T, F: Future<Output = Result<Response<T>, Status>>>(
-    call: impl Fn() -> F,
-) -> Result<T, CallError> {
-    let mut pause = FIRST_PAUSE;
-    for _ in 1..TRIES {
-        match call().await {
-            Err(status) if status.code() == Code::Unavailable => tokio::time::sleep(pause).await,
-            answer => return answer.map(Response::into_inner).map_err(CallError),
-        }
-        pause *= 2;
-    }
-    call().await.map(Response::into_inner).map_err(CallError)
-}
-
-/// What the daemon said and what it advises.
-fn sentence(status: &Status) -> String {
-    let advice = status.get_details_error_info().and_then(|mut info| info.metadata.remove("next_step"));
-    match advice {
-        Some(advice) if !advice.is_empty() && !status.message().contains(&advice) => {
-            format!("{}; {advice}", status.message())
-        }
-        _ => status.message().to_owned(),
+    fn approvals(&self) -> Option<Approvals> {
+        Some(Approvals::new(self.channel.clone(), self.person.clone()))
     }
 }
 

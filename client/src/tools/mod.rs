@@ -3,6 +3,8 @@
 //! Reading and writing JSON is pure; only `host` talks to the daemon. Nothing here knows the model's API, keeps a
 //! conversation or prints.
 
+mod again;
+pub mod approvals;
 pub mod arguments;
 pub mod host;
 pub mod plan;

@@ -1,6 +1,6 @@
 //! Wire to domain and back. Parses once: what leaves here is typed.
 
-use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 
 use dunlin_proto::v1;
 use dunlin_sandbox_profiles::{Isolation, Widening};
@@ -12,6 +12,7 @@ use crate::{
     sandbox::Weakening,
     session::{
         Actor, ActorKind, Session,
+        admission::{Asking, Mandate},
         follow::Followed,
         sandboxes::SandboxRecord,
         start::Placement,
@@ -19,6 +20,9 @@ use crate::{
         wait::Reason,
     },
 };
+
+/// A model's reason for wanting more is at most this long.
+const JUSTIFICATION_MAX_BYTES: usize = 4096;
 
 /// An argument that is wrong as written.
 pub fn invalid(what: impl Into<String>) -> Status {
@@ -51,11 +55,7 @@ pub fn placement(placement: Option<v1::Placement>) -> Result<Placement, Status> 
     let Some(placement) = placement else {
         return Err(invalid("no placement was given; say at least the workspace"));
     };
-    let isolation = match placement.isolation() {
-        v1::Isolation::Unspecified => None,
-        v1::Isolation::Strict => Some(Isolation::Strict),
-        v1::Isolation::BestEffort => Some(Isolation::BestEffort),
-    };
+    let isolation = isolation(placement.isolation());
     if placement.umask.is_some_and(|mask| mask > 0o777) {
         return Err(invalid("a umask has nine bits; give one from 0 to 511"));
     }
@@ -69,6 +69,34 @@ pub fn placement(placement: Option<v1::Placement>) -> Result<Placement, Status> 
         environment: environment(placement.environment)?,
         umask: placement.umask,
     })
+}
+
+/// What an actor that needs an approval says.
+pub fn asking(mandate: Option<v1::Mandate>, justification: String) -> Result<Asking, Status> {
+    if justification.len() > JUSTIFICATION_MAX_BYTES {
+        let what =
+            format!("a justification of {} bytes is over {JUSTIFICATION_MAX_BYTES}", justification.len());
+        return Err(invalid(format!("{what}; say it in a sentence")));
+    }
+    let wait = mandate.as_ref().map_or(0, |mandate| mandate.approval_wait_ms);
+    let mandate = mandate.map(|mandate| {
+        Ok::<_, Status>(Mandate {
+            isolation: isolation(mandate.isolation()),
+            given_by: actor(mandate.given_by),
+            workspace: PathBuf::from(mandate.workspace),
+            profile: mandate.profile,
+            widening: widening(mandate.widenings.unwrap_or_default())?,
+        })
+    });
+    Ok(Asking { mandate: mandate.transpose()?, wait: Duration::from_millis(wait), justification })
+}
+
+fn isolation(isolation: v1::Isolation) -> Option<Isolation> {
+    match isolation {
+        v1::Isolation::Unspecified => None,
+        v1::Isolation::Strict => Some(Isolation::Strict),
+        v1::Isolation::BestEffort => Some(Isolation::BestEffort),
+    }
 }
 
 fn environment(variables: Vec<v1::EnvironmentVariable>) -> Result<BTreeMap<String, Vec<u8>>, Status> {

@@ -92,6 +92,7 @@ impl DaemonService for DaemonsService {
                     kind: happening.kind.into(),
                     session: happening.session,
                     sandbox: happening.sandbox,
+                    approval: happening.approval,
                 })
             })
         });

@@ -1,5 +1,6 @@
 //! gRPC: validate, convert, call, convert. No decision is made here.
 
+pub mod approvals;
 pub mod convert;
 pub mod daemon;
 mod describe;

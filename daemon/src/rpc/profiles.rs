@@ -1,15 +1,9 @@
-//! `ProfileService`, and `ApprovalService`, which is not built yet.
+//! `ProfileService`.
 
-use std::{
-    path::{Path, PathBuf},
-    pin::Pin,
-};
+use std::path::{Path, PathBuf};
 
-use dunlin_proto::v1::{
-    self, approval_service_server::ApprovalService, profile_service_server::ProfileService,
-};
+use dunlin_proto::v1::{self, profile_service_server::ProfileService};
 use dunlin_sandbox_profiles::{Catalog, Origin, PROJECT, PROJECT_DIRECTORY, Source};
-use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
 
 use super::{
@@ -200,39 +194,5 @@ impl ProfileService for ProfilesService {
 
     async fn explain(&self, _: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
         Err(later("explaining a command"))
-    }
-}
-
-/// Approvals: nobody can ask yet, so nothing is open.
-pub struct ApprovalsService;
-
-#[tonic::async_trait]
-impl ApprovalService for ApprovalsService {
-    async fn list(
-        &self,
-        _: Request<v1::ListApprovalsRequest>,
-    ) -> Result<Response<v1::ListApprovalsResponse>, Status> {
-        Err(later("approvals"))
-    }
-
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::Approval, Status>> + Send>>;
-
-    async fn watch(
-        &self,
-        _: Request<v1::WatchApprovalsRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(later("approvals"))
-    }
-
-    async fn answer(
-        &self,
-        request: Request<v1::AnswerApprovalRequest>,
-    ) -> Result<Response<v1::Approval>, Status> {
-        let id = request.into_inner().id;
-        Err(status(
-            Code::Unimplemented,
-            "LATER",
-            format!("approval {id:?} cannot be answered; approvals are not built yet"),
-        ))
     }
 }

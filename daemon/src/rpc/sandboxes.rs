@@ -63,7 +63,9 @@ impl SandboxService for SandboxesService {
     }
 
     async fn grant(&self, _: Request<v1::GrantRequest>) -> Result<Response<v1::Sandbox>, Status> {
-        Err(later("granting to a live sandbox"))
+        let what = "a live sandbox takes no more exceptions: its mounts and filters are fixed at its birth";
+        let next_step = "start the command anew with them (`dunlin run --add-dir …`), or answer what a model asks for with `dunlin approve --for sandbox`";
+        Err(status(Code::Unimplemented, "LATER", format!("{what}; {next_step}")))
     }
 
     type ForwardStream = Pin<Box<dyn Stream<Item = Result<v1::ForwardFrame, Status>> + Send>>;

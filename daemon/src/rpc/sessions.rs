@@ -13,10 +13,13 @@ use super::{
     status::later,
 };
 use crate::{
+    approval::Subject,
     ids,
     output::log::Piece,
     session::{
-        Session, SessionError, ending, excerpt,
+        Session, SessionError,
+        admission::{Asking, Wish},
+        ending, excerpt,
         exec::{self, Act, Exec},
         input::{self, Target, Typing},
         start::{Start, Starter, command_line},
@@ -45,6 +48,15 @@ impl Sessions {
         Ok(self.starter.registry.find(wanted)?)
     }
 
+    /// Input that comes without a mandate: a model types only where the default profile lets it.
+    async fn admit_input(&self, session: &Session, actor: Option<v1::Actor>) -> Result<(), Status> {
+        let actor = convert::actor(actor);
+        let asking = Asking::default();
+        let (subject, command) = (Subject::Input, Vec::new());
+        let wish = Wish { actor: &actor, asking: &asking, subject, command, session: String::new() };
+        Ok(self.starter.admit_into(session, wish).await.map(drop)?)
+    }
+
     fn key(&self, kind: &str, request_id: &str) -> Result<u128, Status> {
         if request_id.len() > 128 {
             return Err(invalid("request_id is over 128 bytes; give a shorter one"));
@@ -68,7 +80,9 @@ impl Sessions {
                 None if key != 0 => (format!("request {}", request.request_id), 1),
                 None => (String::new(), 0),
             };
-            return Ok(Act::Type { session, text, numbered_by, seq });
+            let actor = convert::actor(request.actor.clone());
+            let asking = convert::asking(request.mandate.clone(), request.justification.clone())?;
+            return Ok(Act::Type { session, text, numbered_by, seq, actor, asking: Box::new(asking) });
         }
         let placement = convert::placement(request.placement.clone())?;
         let argv = match request.input.as_slice() {
@@ -88,6 +102,7 @@ impl Sessions {
             name: request.name.clone(),
             key: self.key("exec", &request.request_id)?,
             actor: convert::actor(request.actor.clone()),
+            asking: convert::asking(request.mandate.clone(), request.justification.clone())?,
         };
         Ok(Act::Start(Box::new(start)))
     }
@@ -140,10 +155,11 @@ impl SessionService for Sessions {
             name: request.name,
             key: self.key("start", &request.request_id)?,
             actor: convert::actor(request.actor),
+            asking: convert::asking(request.mandate, request.justification)?,
         };
-        let (session, repeated_request) = self.starter.start(&start).await?;
-        let session = Some(describe(&self.starter.link, &session).await);
-        Ok(Response::new(v1::StartResponse { session, repeated_request }))
+        let started = self.starter.start(&start).await?;
+        let session = Some(describe(&self.starter.link, &started.session).await);
+        Ok(Response::new(v1::StartResponse { session, repeated_request: started.repeated }))
     }
 
     async fn write(&self, request: Request<v1::WriteRequest>) -> Result<Response<v1::WriteResponse>, Status> {
@@ -152,6 +168,7 @@ impl SessionService for Sessions {
         if request.client_id.len() > 128 {
             return Err(invalid("client_id is over 128 bytes; give a shorter one"));
         }
+        self.admit_input(&session, request.actor).await?;
         let typing = Typing {
             client: &request.client_id,
             seq: request.seq,
@@ -193,6 +210,9 @@ impl SessionService for Sessions {
             return Err(invalid("an attach begins with `open`; send that first"));
         };
         let session = self.find(&open.session)?;
+        if !open.read_only {
+            self.admit_input(&session, open.actor.clone()).await?;
+        }
         Ok(Response::new(sessions_streams::attach(self.starter.clone(), session, open, incoming)))
     }
 

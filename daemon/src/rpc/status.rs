@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::{sandbox::SandboxError, session::SessionError};
+use crate::{approval::AnswerError, sandbox::SandboxError, session::SessionError};
 
 /// The domain of every reason.
 const DOMAIN: &str = "dunlin";
@@ -35,6 +35,7 @@ impl From<SessionError> for Status {
             SessionError::Invalid { .. } => (Code::InvalidArgument, "INVALID"),
             SessionError::NotNow { reason: "INPUT_MOVED", .. } => (Code::Aborted, "INPUT_MOVED"),
             SessionError::NotNow { reason, .. } => (Code::FailedPrecondition, *reason),
+            SessionError::Unapproved { reason, .. } => (Code::PermissionDenied, *reason),
             SessionError::Exhausted { .. } => (Code::ResourceExhausted, "EXHAUSTED"),
             SessionError::ProgramNotFound { .. } => (Code::NotFound, "PROGRAM_NOT_FOUND"),
             SessionError::CannotExecute { .. } => (Code::FailedPrecondition, "CANNOT_EXECUTE"),
@@ -43,6 +44,20 @@ impl From<SessionError> for Status {
             SessionError::Archive(_) => (Code::DataLoss, "ARCHIVE"),
             SessionError::Keeper(_) => (Code::Unavailable, "KEEPER"),
             SessionError::Internal(_) => (Code::Internal, "INTERNAL"),
+        };
+        status(code, reason, error.to_string())
+    }
+}
+
+impl From<AnswerError> for Status {
+    fn from(error: AnswerError) -> Self {
+        let (code, reason) = match &error {
+            AnswerError::Unknown { .. } => (Code::NotFound, "APPROVAL_UNKNOWN"),
+            AnswerError::Ambiguous { .. } => (Code::InvalidArgument, "APPROVAL_AMBIGUOUS"),
+            AnswerError::Ended(_) => (Code::FailedPrecondition, "APPROVAL_ENDED"),
+            AnswerError::NotAPerson => (Code::PermissionDenied, "NOT_A_PERSON"),
+            AnswerError::Reason(_) => (Code::InvalidArgument, "INVALID"),
+            AnswerError::NotKept(_) => (Code::FailedPrecondition, "NOT_KEPT"),
         };
         status(code, reason, error.to_string())
     }

@@ -1,5 +1,7 @@
 //! `WorkspaceService`.
 
+use std::time::Duration;
+
 use dunlin_proto::v1::{self, workspace_service_server::WorkspaceService};
 use tonic::{Request, Response, Status};
 
@@ -8,6 +10,7 @@ use crate::{
     patch::{Action, FileReport, LineRange, store::Summary},
     session::{
         Actor, SessionError,
+        admission::Asking,
         patches::{Applied, Apply, Patches},
     },
 };
@@ -36,10 +39,12 @@ impl WorkspaceService for PatchesService {
             dry_run: request.dry_run,
             request_id: request.request_id,
             actor: convert::actor(request.actor),
+            asking: convert::asking(request.mandate, request.justification)?,
         };
+        let place = self.patches.admit(&apply).await?;
         // In a task of its own: a client that leaves in the middle must not leave a patch that nobody can revert.
         let patches = self.patches.clone();
-        let applying = tokio::spawn(async move { patches.apply(&apply).await });
+        let applying = tokio::spawn(async move { patches.apply(&apply, place).await });
         let applied = applying.await.map_err(|error| SessionError::Internal(error.to_string()))?;
         Ok(Response::new(applied_out(applied?)))
     }
@@ -51,9 +56,12 @@ impl WorkspaceService for PatchesService {
         let request = request.into_inner();
         let placement = convert::placement(request.placement)?;
         let actor = convert::actor(request.actor);
+        // Nobody is asked: what a mandate gives was enough to apply it.
+        let asking = convert::asking(request.mandate, String::new())?;
+        let asking = Asking { wait: Duration::ZERO, ..asking };
         let patches = self.patches.clone();
         let reverting =
-            tokio::spawn(async move { patches.revert(&request.patch_id, &placement, &actor).await });
+            tokio::spawn(async move { patches.revert(&request.patch_id, &placement, &actor, &asking).await });
         let reverted = reverting.await.map_err(|error| SessionError::Internal(error.to_string()))?;
         Ok(Response::new(applied_out(reverted?)))
     }

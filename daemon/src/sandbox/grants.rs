@@ -91,7 +91,7 @@ impl Grants {
     pub fn of(policy: &Policy) -> Self {
         let fs = &policy.profile.fs;
         let place = |entries: &[PathEntry]| {
-            let paths = entries.iter().flat_map(|entry| place(entry, policy));
+            let paths = entries.iter().flat_map(|entry| place(entry, &policy.caller, &policy.workspace));
             paths.collect::<Vec<_>>()
         };
         let search_path = fs.read.contains(&PathEntry::All(PathSet::SearchPath));
@@ -151,10 +151,10 @@ pub fn toolchains(caller: &Caller) -> (Vec<PathBuf>, Vec<PathBuf>) {
     (read, cache)
 }
 
-fn place(entry: &PathEntry, policy: &Policy) -> Vec<PathBuf> {
-    let caller = &policy.caller;
+/// The paths that an entry of a profile's list stands for; none for `${path}`.
+pub fn place(entry: &PathEntry, caller: &Caller, workspace: &Path) -> Vec<PathBuf> {
     match entry {
-        PathEntry::At(path) => vec![path.place(&caller.home, &policy.workspace)],
+        PathEntry::At(path) => vec![path.place(&caller.home, workspace)],
         PathEntry::All(PathSet::System) => SYSTEM_DIRECTORIES.iter().map(PathBuf::from).collect(),
         PathEntry::All(PathSet::Toolchains) => toolchains(caller).0,
         PathEntry::All(PathSet::Caches) => toolchains(caller).1,

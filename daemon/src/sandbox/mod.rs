@@ -17,6 +17,7 @@ pub mod guards;
 mod identity;
 pub mod layers;
 pub mod limits;
+pub mod looser;
 pub mod places;
 pub mod plan;
 pub mod planted;

@@ -211,7 +211,8 @@ impl Policy {
     }
 }
 
-fn isolation(want: &Want) -> Isolation {
+/// What happens where something cannot be enforced: the profile's word, unless the caller has another and there is a sandbox.
+pub(super) fn isolation(want: &Want) -> Isolation {
     match (want.profile.isolation, want.isolation) {
         (Isolation::None, _) => Isolation::None,
         (profile, Some(Isolation::None) | None) => profile,
@@ -254,7 +255,8 @@ fn check_workspace(want: &Want, machine: &Machine) -> Result<(), SandboxError> {
     Ok(())
 }
 
-fn too_wide(workspace: &Path, home: &Path) -> Option<String> {
+/// Why a workspace is read-only whatever the profile says.
+pub(super) fn too_wide(workspace: &Path, home: &Path) -> Option<String> {
     let wide = home.starts_with(workspace) || TOO_WIDE.iter().any(|wide| workspace == Path::new(wide));
     wide.then(|| {
         format!(

@@ -49,6 +49,16 @@ pub enum SessionError {
         /// What to do.
         next_step: String,
     },
+    /// A model wants more than it has, and no person said yes.
+    #[error("{what}; {next_step}")]
+    Unapproved {
+        /// A stable reason.
+        reason: &'static str,
+        /// What was refused, and why.
+        what: String,
+        /// What to do.
+        next_step: String,
+    },
     /// A bound is reached.
     #[error("{what}; {next_step}")]
     Exhausted {

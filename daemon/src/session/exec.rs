@@ -6,15 +6,16 @@ use regex::Regex;
 use tokio::time::Instant;
 
 use super::{
-    Session, SessionError,
+    Actor, Session, SessionError,
+    admission::{Asking, Wish},
     attendance::Attendance,
     denied::{self, Denied},
     excerpt::{self, Excerpt, TOKEN_BYTES},
     input::{self, Typing},
-    start::{Start, Starter},
+    start::{Start, Starter, shown_command},
     wait::{self, AfterInput, Came, Wait},
 };
-use crate::keeper::control::Ended;
+use crate::{approval::Subject, keeper::control::Ended};
 
 /// How long a start is waited for, unless said.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -45,6 +46,10 @@ pub enum Act {
         numbered_by: String,
         /// Its number; 0 if it has none.
         seq: u64,
+        /// Who types.
+        actor: Actor,
+        /// What an actor that needs an approval says.
+        asking: Box<Asking>,
     },
 }
 
@@ -92,11 +97,28 @@ pub async fn exec(starter: &Starter, exec: Exec) -> Result<Done, SessionError> {
     let pattern = pattern(&exec.wait_for)?;
     let starts = matches!(exec.act, Act::Start(_));
     let timeout = exec.timeout.unwrap_or(if starts { START_TIMEOUT } else { INPUT_TIMEOUT }).min(TIMEOUT_MAX);
-    let mut plan = Wait { deadline: Some(began + timeout), pattern, for_input: true, ..Wait::default() };
+    let mut plan = Wait { pattern, for_input: true, ..Wait::default() };
     let mut not_submitted = String::new();
+    // The time that a person took to answer is not the command's.
+    let mut asked = Duration::ZERO;
     let session = match exec.act {
-        Act::Start(start) => starter.start(&start).await?.0,
-        Act::Type { session, text, numbered_by, seq } => {
+        Act::Start(start) => {
+            let started = starter.start(&start).await?;
+            asked = started.asked;
+            started.session
+        }
+        Act::Type { session, text, numbered_by, seq, actor, asking } => {
+            if !text.is_empty() {
+                let command = shown_command(&[text.clone().into_bytes()]);
+                let wish = Wish {
+                    actor: &actor,
+                    asking: &asking,
+                    subject: Subject::Input,
+                    command,
+                    session: String::new(),
+                };
+                asked = starter.admit_into(&session, wish).await?.waited;
+            }
             // A mere look has no input of its own: what its caller has not seen yet counts.
             let unseen = session.seen_by(&exec.client).unwrap_or(0);
             plan.from = if text.is_empty() { unseen } else { session.log.end() };
@@ -111,6 +133,7 @@ pub async fn exec(starter: &Starter, exec: Exec) -> Result<Done, SessionError> {
             session
         }
     };
+    plan.deadline = Some(began + asked + timeout);
     let attendance = Attendance::of(session.clone(), starter.registry.clone());
     let came = wait::wait(&session, &starter.link, &plan).await;
     attendance.leave();
@@ -126,7 +149,16 @@ pub async fn exec(starter: &Starter, exec: Exec) -> Result<Done, SessionError> {
     let record = session.record();
     let text = format!("{}\n{}", excerpt.stdout, excerpt.stderr);
     let denied = denied::look(&text, &record.profile, record.confinement);
-    Ok(Done { session, came, excerpt, took: began.elapsed(), timeout, not_submitted, input_offset, denied })
+    Ok(Done {
+        session,
+        came,
+        excerpt,
+        took: began.elapsed().saturating_sub(asked),
+        timeout,
+        not_submitted,
+        input_offset,
+        denied,
+    })
 }
 
 /// A regular expression of a caller, or what is wrong with it.

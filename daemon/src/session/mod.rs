@@ -3,6 +3,7 @@
 //! Invariant: the keeper's word is the truth; everything here can be made again from it and from the disk. No lock is held
 //! across an await.
 
+pub mod admission;
 pub mod archiver;
 pub mod attendance;
 pub mod denied;
@@ -17,6 +18,7 @@ pub mod guarding;
 pub mod input;
 mod limits;
 pub mod notes;
+pub mod patch_place;
 pub mod patches;
 pub mod planting;
 pub mod record;
@@ -38,11 +40,8 @@ use std::{
 
 use tokio::{sync::watch, time::timeout};
 
-pub use self::{
-    error::SessionError,
-    record::{Actor, ActorKind, Record},
-    state::Live,
-};
+pub use self::{error::SessionError, record::Record, state::Live};
+pub use crate::actor::{Actor, ActorKind};
 use crate::{keeper::control::Ended, output::log::Log};
 
 /// Output that is silent this long after the exit is taken as complete, although something may still hold the terminal.

@@ -15,10 +15,13 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Actor, SessionError,
+    admission::{Admitted, Asking, Wish},
+    patch_place::Place,
     sandboxes::SandboxRecord,
     start::{Placement, Starter},
 };
 use crate::{
+    approval::Subject,
     clock::unix_ms,
     ids,
     launch::payload::{Answer, Kind},
@@ -50,6 +53,8 @@ pub struct Apply {
     pub request_id: String,
     /// Who acts.
     pub actor: Actor,
+    /// What an actor that needs an approval says.
+    pub asking: Asking,
 }
 
 /// What came of a patch.
@@ -65,7 +70,7 @@ pub struct Applied {
 /// Applies, reverts and lists. Cheap to clone.
 #[derive(Clone)]
 pub struct Patches {
-    starter: Starter,
+    pub(super) starter: Starter,
     store: Arc<Store>,
     /// Requests under way, by id: a repetition waits for the first.
     applying: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
@@ -93,14 +98,14 @@ impl Patches {
     }
 
     /// Applies a patch: all of it or nothing.
-    pub async fn apply(&self, apply: &Apply) -> Result<Applied, SessionError> {
+    pub async fn apply(&self, apply: &Apply, place: Place) -> Result<Applied, SessionError> {
         if apply.request_id.is_empty() {
-            return self.apply_once(apply).await;
+            return self.apply_once(apply, place).await;
         }
         let turn = self.requests().entry(apply.request_id.clone()).or_default().clone();
         let applied = {
             let _turn = turn.lock().await;
-            self.apply_once(apply).await
+            self.apply_once(apply, place).await
         };
         // Nobody else holds it: the table's own, and ours.
         if Arc::strong_count(&turn) == 2 {
@@ -117,12 +122,18 @@ impl Patches {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn apply_once(&self, apply: &Apply) -> Result<Applied, SessionError> {
+    async fn apply_once(&self, apply: &Apply, place: Place) -> Result<Applied, SessionError> {
         self.settle().await?;
         if let Some(applied) = self.known(&apply.request_id)? {
             return Ok(applied);
         }
-        let (sandbox, cwd) = self.place(apply).await?;
+        let Place(Some((sandbox, cwd))) = place else {
+            return Err(SessionError::NotNow {
+                reason: "PATCH_FORGOTTEN",
+                what: "this request's patch was applied and forgotten".into(),
+                next_step: "ask with a new request_id".into(),
+            });
+        };
         let request = Request {
             text: Bytes::from(apply.text.clone()),
             cwd: FilePath(cwd.clone()),
@@ -148,10 +159,13 @@ impl Patches {
         id: &str,
         placement: &Placement,
         actor: &Actor,
+        asking: &Asking,
     ) -> Result<Applied, SessionError> {
         self.settle().await?;
         let record = self.to_revert(id, placement)?;
-        let (sandbox, _) = self.starter.sandbox(placement).await?;
+        let command = record.summary.files.iter().map(|file| file.path.0.display().to_string()).collect();
+        let wish = Wish { actor, asking, subject: Subject::Patch, command, session: String::new() };
+        let (sandbox, _) = self.sandbox(placement, wish).await?;
         if let Some(by) = &record.summary.reverted_by {
             return Err(SessionError::NotNow {
                 reason: "REVERTED",
@@ -201,7 +215,7 @@ impl Patches {
     }
 
     /// The answer that was given to this request before.
-    fn known(&self, request_id: &str) -> Result<Option<Applied>, SessionError> {
+    pub(super) fn known(&self, request_id: &str) -> Result<Option<Applied>, SessionError> {
         if request_id.is_empty() {
             return Ok(None);
         }
@@ -219,24 +233,6 @@ impl Patches {
             id: Some(record.summary.id),
             cwd: record.summary.cwd.0,
         }))
-    }
-
-    async fn place(&self, apply: &Apply) -> Result<(SandboxRecord, PathBuf), SessionError> {
-        let cwd = &apply.placement.cwd;
-        if apply.session.is_empty() {
-            let (sandbox, policy) = self.starter.sandbox(&apply.placement).await?;
-            let cwd = if cwd.as_os_str().is_empty() { policy.workspace } else { cwd.clone() };
-            return Ok((sandbox, cwd));
-        }
-        let record = self.starter.registry.find(&apply.session)?.record();
-        let sandbox =
-            self.starter.sandboxes.find(&record.sandbox_id).ok_or_else(|| SessionError::NotNow {
-                reason: "SANDBOX_ENDED",
-                what: format!("the sandbox of session {} has ended", record.id),
-                next_step: "leave session_id out".into(),
-            })?;
-        let cwd = if cwd.as_os_str().is_empty() { PathBuf::from(&record.cwd) } else { cwd.clone() };
-        Ok((sandbox, cwd))
     }
 
     /// Runs a payload whose result outlives this worker, and records what it did.
@@ -311,7 +307,8 @@ impl Patches {
                 sandbox: RECOVERY.into(),
                 ..Placement::default()
             };
-            let (sandbox, _) = self.starter.sandbox(&placement).await?;
+            let want = self.starter.want(&placement)?;
+            let sandbox = self.starter.admitted_sandbox(&want, &Admitted::default()).await?;
             self.payload_of(sandbox.number, Kind::PatchRecover, 0, journal, &result).await?;
             self.starter.sandboxes.end(&self.starter.link, sandbox.number).await?;
         }

@@ -5,31 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::denied::Confinement;
-use crate::sandbox::Weakening;
-
-/// Who acts. The kind is a claim.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Actor {
-    /// Stable within a conversation or a shell.
-    pub id: String,
-    /// What kind.
-    pub kind: ActorKind,
-    /// For people.
-    pub name: String,
-}
-
-/// Kinds of actors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ActorKind {
-    /// A person.
-    Person,
-    /// A model.
-    Model,
-    /// A script, or not said.
-    #[default]
-    Program,
-}
+use crate::{actor::Actor, sandbox::Weakening};
 
 /// How a session ended, once it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

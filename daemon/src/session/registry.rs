@@ -15,7 +15,7 @@ use crate::{clock::unix_ms, keeper::control::Ended};
 const EVENTS_BEHIND_MAX: usize = 1024;
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Happening {
     /// Rises by one.
     pub seq: u64,
@@ -29,6 +29,8 @@ pub struct Happening {
     pub sandbox: String,
     /// The workspace it happened in; may be empty.
     pub workspace: String,
+    /// The approval's id; may be empty.
+    pub approval: String,
 }
 
 #[derive(Default)]
@@ -168,18 +170,31 @@ impl Registry {
 
     /// Tells watchers that something happened.
     pub fn announce(&self, kind: &'static str, record: &Record) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        table.happened += 1;
-        let happening = Happening {
-            seq: table.happened,
-            at_unix_ms: unix_ms(),
+        self.happened(Happening {
             kind,
             session: record.id.clone(),
             sandbox: record.sandbox_id.clone(),
             workspace: record.workspace.clone(),
-        };
+            ..Happening::default()
+        });
+    }
+
+    /// The same of an approval; `session` may be empty.
+    pub fn announce_approval(&self, kind: &'static str, approval: &str, workspace: &str, session: &str) {
+        self.happened(Happening {
+            kind,
+            session: session.to_owned(),
+            workspace: workspace.to_owned(),
+            approval: approval.to_owned(),
+            ..Happening::default()
+        });
+    }
+
+    fn happened(&self, happening: Happening) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.happened += 1;
         // Nobody may be watching.
-        let _ = self.happenings.send(happening);
+        let _ = self.happenings.send(Happening { seq: table.happened, at_unix_ms: unix_ms(), ..happening });
     }
 
     /// Watches what happens from now on.

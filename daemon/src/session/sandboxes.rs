@@ -25,6 +25,9 @@ use crate::{
 /// A record is at most this long.
 const RECORD_MAX_BYTES: u64 = 64 * 1024;
 
+/// Answers that are noted on one sandbox; after that each call is asked about again.
+const ALLOWED_MAX: usize = 64;
+
 /// What is written down about a sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -53,6 +56,8 @@ pub struct SandboxRecord {
     pub residue: Residue,
     /// What is read-only in it is watched from outside.
     pub guarded: bool,
+    /// Steps beyond a mandate that a person allowed in this sandbox for as long as it lives, by their digests.
+    pub allowed: Vec<String>,
     /// Which sandbox it is; empty while it is being made.
     pub key: String,
     /// The keeper's number.
@@ -116,6 +121,7 @@ impl Sandboxes {
             places: established.places.clone(),
             residue: established.residue.clone(),
             guarded: established.watch.is_some(),
+            allowed: Vec::new(),
             key: key.as_str().to_owned(),
             number: established.sandbox_id,
             init_pid: 0,
@@ -254,7 +260,23 @@ impl Sandboxes {
         Ok(link.tell(Frame::new(FORGET_PAYLOAD, reply.args[1])).await?)
     }
 
-    fn by_key(&self, key: &str) -> Option<SandboxRecord> {
+    /// Notes on a sandbox what a person allowed in it; a worker that comes later reads it there.
+    pub async fn allow(&self, link: &Link, number: u64, digest: &str) -> Result<(), SessionError> {
+        let record = {
+            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            let Some(record) = table.by_number.get_mut(&number) else { return Ok(()) };
+            if record.allowed.len() < ALLOWED_MAX && !record.allowed.iter().any(|known| known == digest) {
+                record.allowed.push(digest.to_owned());
+            }
+            record.clone()
+        };
+        let file = record_file(&record)?;
+        let stored = Frame::new(SET_RECORD, number).code(1);
+        Ok(link.ask(stored, &[], &[file.as_fd()]).await.map(drop)?)
+    }
+
+    /// The live one of this key.
+    pub fn by_key(&self, key: &str) -> Option<SandboxRecord> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.by_number.values().find(|record| record.key == key).cloned()
     }

@@ -9,12 +9,14 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use dunlin_sandbox_profiles::{Isolation, PathEntry, Profile, Widening};
 
 use super::{
     Actor, ActorKind, Record, Session, SessionError,
+    admission::{Asking, Wish},
     denied::Confinement,
     events::{RECORD_MAX_BYTES, store_record},
     limits as session_limits, notes,
@@ -22,6 +24,7 @@ use super::{
     sandboxes::{SandboxRecord, Sandboxes},
 };
 use crate::{
+    approval::{Approvals, Subject},
     clock::unix_ms,
     ids,
     keeper::control::{FLAG_STDIN, FLAG_TTY, Frame, Refusal, SET_RECORD, START_SESSION},
@@ -77,6 +80,18 @@ pub struct Start {
     pub key: u128,
     /// Who acts.
     pub actor: Actor,
+    /// What an actor that needs an approval says.
+    pub asking: Asking,
+}
+
+/// A session, and how it came about.
+pub struct Started {
+    /// The session.
+    pub session: Arc<Session>,
+    /// The same request had started it before.
+    pub repeated: bool,
+    /// How long a person was waited for.
+    pub asked: Duration,
 }
 
 /// The parts that starting needs. Cheap to clone.
@@ -90,6 +105,8 @@ pub struct Starter {
     pub sandboxes: Sandboxes,
     /// Profiles.
     pub profiles: Profiles,
+    /// What models ask people.
+    pub approvals: Approvals,
     /// This machine.
     pub machine: Arc<Machine>,
 }
@@ -120,21 +137,10 @@ impl Starter {
         })
     }
 
-    /// The sandbox a placement belongs in, made if need be, and the policy it follows.
-    pub async fn sandbox(&self, placement: &Placement) -> Result<(SandboxRecord, Policy), SessionError> {
-        let want = self.want(placement)?;
-        let policy = policy::resolve(&want, &self.machine)?;
-        // In a task of its own: a client that leaves in the middle must not leave a sandbox half-made.
-        let Self { link, sandboxes, machine, .. } = self.clone();
-        let making = tokio::spawn(async move { sandboxes.obtain(&link, &want, &machine).await });
-        let made = making.await.map_err(|error| SessionError::Internal(error.to_string()))?;
-        Ok((made?, policy))
-    }
-
-    /// Starts a session; `true` beside it: the same request had started it before.
-    pub async fn start(&self, start: &Start) -> Result<(Arc<Session>, bool), SessionError> {
+    /// Starts a session, once whoever wants it may have it.
+    pub async fn start(&self, start: &Start) -> Result<Started, SessionError> {
         if let Some(session) = self.registry.by_key(&key_text(start.key)) {
-            return Ok((session, true));
+            return Ok(Started { session, repeated: true, asked: Duration::ZERO });
         }
         check_arguments(&start.argv)?;
         let _name = self.registry.reserve(&start.name, &key_text(start.key))?;
@@ -144,8 +150,18 @@ impl Starter {
             &start.placement.cwd
         };
         let cwd = existing_directory("cwd", cwd)?;
-        let (sandbox, policy) = self.sandbox(&start.placement).await?;
+        let want = self.want(&start.placement)?;
+        let policy = policy::resolve(&want, &self.machine)?;
         check_inside(&cwd, &policy)?;
+        let wish = Wish {
+            actor: &start.actor,
+            asking: &start.asking,
+            subject: Subject::Start,
+            command: shown_command(&start.argv),
+            session: String::new(),
+        };
+        let admitted = self.admit(wish, &want).await?;
+        let sandbox = self.admitted_sandbox(&want, &admitted).await?;
         let id = ids::new_id();
         let spec = spec(start, &cwd, &policy, &sandbox, &id);
         let mut record = record_of(start, &cwd, &sandbox, &policy, id);
@@ -160,7 +176,7 @@ impl Starter {
                     what: "this request started a session that has ended and was forgotten".into(),
                     next_step: "ask with a new request_id to start another".into(),
                 })?;
-                Ok((session, reply.refusal == Refusal::Repeated))
+                Ok(Started { session, repeated: reply.refusal == Refusal::Repeated, asked: admitted.waited })
             }
             Refusal::StartRefused => Err(start_refused(&reply, start, &cwd, &spec)),
             Refusal::Unknown => Err(SessionError::NotNow {
@@ -259,7 +275,7 @@ fn key_text(key: u128) -> String {
 }
 
 /// A command line as listed, within a quarter of what a record may hold (a control character takes six bytes there).
-fn shown_command(argv: &[Vec<u8>]) -> Vec<String> {
+pub(super) fn shown_command(argv: &[Vec<u8>]) -> Vec<String> {
     const SHOWN_MAX_BYTES: usize = 8 * 1024;
     let mut shown = Vec::new();
     let mut bytes = 0;

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::agent::approval::Answering;
 use crate::agent::steering::steering;
 use crate::agent::transcript::{Beginning, Store};
-use crate::config::Approve;
 use crate::model::Usage;
 use crate::tools::arguments::{ExecArguments, PatchArguments, SessionsArguments};
 use crate::tools::host::{Role, ToolError};
@@ -68,6 +68,9 @@ pub(crate) struct FakeHost {
 
 impl ToolHost for FakeHost {
     async fn unified_exec(&self, arguments: ExecArguments) -> Result<ExecResult, ToolError> {
+        if arguments.profile.is_some() {
+            return Err(ToolError::Unapproved("nobody can be asked here".into()));
+        }
         let command = arguments.input.join(" ");
         self.ran.lock().unwrap().push(command.clone());
         self.started.notify_one();
@@ -131,7 +134,7 @@ pub(crate) fn settings() -> Settings {
         instructions: "be good".into(),
         tools: vec![],
         limits: Limits { max_steps: 10, max_time: None, compact_at_tokens: Some(1_000_000) },
-        policy: Policy { profile: "workspace-write".into(), approve: Approve::Deny },
+        policy: Policy { profile: "workspace-write".into(), answering: Answering::Nobody },
     }
 }
 
@@ -215,7 +218,7 @@ async fn what_goes_wrong_is_a_result_that_the_model_reads() {
     check("unified_exec", "[]", "must be a JSON object").await;
     check("unified_exec", r#"{"input": ["refuse"]}"#, "no such session").await;
     check("unified_exec", r#"{"input": ["panic"]}"#, "a defect of dunlin").await;
-    check("unified_exec", r#"{"input": ["ls"], "profile": "unconfined"}"#, "needs a person's approval").await;
+    check("unified_exec", r#"{"input": ["ls"], "profile": "unconfined"}"#, "nobody can be asked").await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::agent::calls::{Action, Outcome, Shown};
 use crate::agent::transcript::Worktree;
+use crate::tools::approvals::{self, ApprovalView};
 
 const PAGE: &str = include_str!("../../../../docs/agent-events.md");
 
@@ -72,6 +73,9 @@ fn lines() -> Vec<Value> {
         seconds: 0.5,
         shown: Shown::Error("x".into()),
     };
+    let asked = ApprovalView { id: "a".into(), ..ApprovalView::default() };
+    let outcome_of = approvals::Outcome { word: "no", by: "ada".into(), reason: "x".into() };
+    let answered = ApprovalView { outcome: Some(outcome_of), ..asked.clone() };
     let retrying = |request_id| Event::Retrying {
         attempt: 1,
         of: 4,
@@ -104,6 +108,10 @@ fn lines() -> Vec<Value> {
         Progress::Said { text: "x" },
         Progress::Running { call: &call, action: &action },
         Progress::Ran { call: &call, action: &action, outcome: &outcome },
+        Progress::Asked { question: &asked, here: false },
+        Progress::NotTaken { why: "x" },
+        Progress::Settled { question: &asked },
+        Progress::Settled { question: &answered },
         Progress::News("x"),
         Progress::Compacting,
         Progress::Compacted { from_tokens: 2, to_tokens: 1 },

@@ -164,6 +164,7 @@ async fn run_with<F: Future<Output = ()> + Send + 'static>(
         manners,
         hook: Hook::new(&[], |_| ()),
         store: Store::new(directory.path()),
+        answers: ByLine::default(),
         told: HashSet::new(),
         woken: 0,
         hushed: false,
