@@ -162,6 +162,9 @@ fn faults_are_told_with_file_line_and_key_by_check_and_by_run() {
 #[test]
 fn what_is_shown_as_resolved_is_what_a_session_gets() {
     for world in worlds() {
+        let given = world.home().join("given");
+        std::fs::create_dir(&given).unwrap();
+        world.give(&given);
         write(&world, "[limits]\nopen_files = 321\n[fs]\nwrite = [\"~/given\"]\n[env.set]\nA = \"b\"");
         let flags = ["--hide", "README", "--env", "C=d"];
         let shown =

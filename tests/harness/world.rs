@@ -4,6 +4,7 @@ use std::{
     env, fs,
     os::unix::{
         fs::{PermissionsExt, chown},
+        net::UnixStream,
         process::CommandExt,
     },
     path::{Path, PathBuf},
@@ -213,7 +214,8 @@ impl World {
         until("the daemon's socket", || {
             let ended = child.try_wait().expect("a child");
             assert!(ended.is_none(), "dunlind ended: {ended:?}: {}", self.log());
-            socket.exists().then_some(())
+            // A file may be a dead daemon's, or not be listened on yet.
+            UnixStream::connect(&socket).ok().map(drop)
         });
         self.daemon = Some(child);
     }

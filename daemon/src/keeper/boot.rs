@@ -9,6 +9,8 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -153,12 +155,19 @@ fn lock(state: &Path) -> Result<Flock<File>, BootError> {
     }
 }
 
-/// Binds the socket; a file left behind by a dead keeper is replaced, one that answers is not.
+/// A worker whose keeper died closes the socket within this. The lock says that its keeper is gone.
+const DYING: Duration = Duration::from_secs(3);
+
+/// Binds the socket; a file left behind by a dead keeper is replaced, one that goes on answering is not.
 fn bind(path: &Path) -> Result<UnixListener, BootError> {
     let failed = |source| BootError::Path { path: path.to_owned(), source };
     if path.exists() {
-        if UnixStream::connect(path).is_ok() {
-            return Err(BootError::Answers { path: path.to_owned() });
+        let asked = Instant::now();
+        while UnixStream::connect(path).is_ok() {
+            if asked.elapsed() > DYING {
+                return Err(BootError::Answers { path: path.to_owned() });
+            }
+            thread::sleep(Duration::from_millis(20));
         }
         fs::remove_file(path).map_err(failed)?;
     }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::{
     task::{AbortHandle, block_in_place},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{Record, SessionError, events::store_record, registry::Registry, sandboxes::SandboxRecord};
@@ -35,6 +35,10 @@ use crate::{
 
 /// A mending that takes longer than this is none.
 const MENDING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long git may take to remove the directory of a worktree or submodule, name by name: a placeholder that returns in the middle
+/// makes it fail. What is written there meanwhile is judged like all that was in the open.
+const LEAVING: Duration = Duration::from_millis(50);
 
 /// An answer of the keeper about a mending is at most this long.
 const FOUND_MAX_BYTES: u64 = 1 << 20;
@@ -247,20 +251,30 @@ impl Post {
                 None => {}
             }
         }
-        let unsettled: Vec<usize> =
-            touched.iter().filter(|(_, unsettled)| *unsettled).map(|(at, _)| *at).collect();
-        let found = self.mend(&unsettled).await?;
+        let unsettled = touched.iter().filter(|(_, unsettled)| *unsettled).map(|(at, _)| *at);
+        let (leaving, staying): (Vec<usize>, Vec<usize>) = unsettled.partition(|at| self.is_leaving(*at));
+        let mut found: HashMap<usize, Found> = HashMap::new();
+        found.extend(staying.iter().copied().zip(self.mend(&staying).await?));
         let mended_us = began.elapsed().as_micros() as u64;
+        if !leaving.is_empty() {
+            sleep(LEAVING).await;
+            found.extend(leaving.iter().copied().zip(self.mend(&leaving).await?));
+        }
         let mut changed = false;
         for (at, _) in touched {
-            let found =
-                unsettled.iter().position(|u| *u == at).map_or(Found::InPlace, |position| found[position]);
-            changed |= self.judge(at, found, mended_us)?;
+            changed |= self.judge(at, found.get(&at).copied().unwrap_or(Found::InPlace), mended_us)?;
         }
         if changed {
             self.store().map_err(|error| self.at_workspace(cannot("written down", &error)))?;
         }
         Ok(())
+    }
+
+    /// Whether the directory of a worktree or submodule that a guard lies in is perhaps being removed: it is empty of this name.
+    fn is_leaving(&self, at: usize) -> bool {
+        let path = self.known.guards[at].path();
+        let one_of_many = path.iter().any(|name| name == "worktrees" || name == "modules");
+        one_of_many && fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// Judges one guard after a mending; `true`: something about it is new.
