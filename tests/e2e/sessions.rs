@@ -1,6 +1,10 @@
 //! Many hands on one session: list, type, read, wait, signal, name, end.
 
-use dunlin_harness::{World, until};
+use dunlin_harness::{
+    World,
+    crowd::{crowd, gathered, gone},
+    processes_with, until, users,
+};
 use serde_json::{Value, json};
 
 /// A detached session with a terminal and without a sandbox.
@@ -156,6 +160,33 @@ fn a_signal_goes_to_the_foreground_and_kill_takes_them_all() {
     world.dunlin(&["kill", "many"]).expect(0);
     until("nobody of the session is left", || (world.session("many")["survivors"] == 0).then_some(()));
     world.dunlin(&["kill", "many", "nosuch"]).expect(1);
+}
+
+#[test]
+fn kill_takes_every_process_of_a_session() {
+    for user in users() {
+        let world = World::of(user);
+        for (number, profile) in ["workspace-write", "unconfined"].into_iter().enumerate() {
+            let word = format!("432{number}.{}", world.pid("keeper"));
+            for kills_its_reaper in [false, true] {
+                let mut words = vec!["run", "-p", profile, "--detach", "--no-tty", "--name", "crowd", "--"];
+                words.extend(crowd(&word));
+                words.extend(kills_its_reaper.then_some("reaper"));
+                world.dunlin(&words).expect(0);
+                if kills_its_reaper {
+                    // Init takes all the others then; which of the two comes first is not this test's affair.
+                    shows(&world, "crowd", "all");
+                    world.dunlin(&["kill", "crowd"]);
+                } else {
+                    let all = gathered(&word);
+                    world.dunlin(&["kill", "crowd"]).expect(0);
+                    gone(&all);
+                }
+                until("nobody of the crowd is left", || processes_with(&word).is_empty().then_some(()));
+                world.dunlin(&["rm", "crowd"]).expect(0);
+            }
+        }
+    }
 }
 
 #[test]

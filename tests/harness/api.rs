@@ -3,9 +3,9 @@
 use std::{fs, path::PathBuf};
 
 use dunlin_proto::v1::{
-    EndSandboxRequest, EnvironmentVariable, ListSandboxesRequest, ListSessionsRequest, Placement,
-    RemoveSessionRequest, StartRequest, TerminateRequest, sandbox_service_client::SandboxServiceClient,
-    session_service_client::SessionServiceClient,
+    EndSandboxRequest, EnvironmentVariable, ExecRequest, ListSandboxesRequest, ListSessionsRequest,
+    Placement, RemoveSessionRequest, StartRequest, TerminateRequest,
+    sandbox_service_client::SandboxServiceClient, session_service_client::SessionServiceClient,
 };
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, runtime::Runtime};
@@ -80,6 +80,20 @@ impl Api {
         let mut client = SessionServiceClient::new(self.channel());
         let answer = self.runtime.block_on(client.start(request));
         Ok(self.heard(answer)?.session.expect("a session").id)
+    }
+
+    /// Runs a command to its end in the sandbox of this name; its exit code.
+    pub fn run(&mut self, sandbox: &str, words: &[&str]) -> Result<i32, Status> {
+        let request = ExecRequest {
+            input: words.iter().map(|word| (*word).to_owned()).collect(),
+            placement: Some(Placement { sandbox: sandbox.into(), ..self.placement.clone() }),
+            tty: Some(false),
+            ..ExecRequest::default()
+        };
+        let mut client = SessionServiceClient::new(self.channel());
+        let answer = self.runtime.block_on(client.exec(request));
+        let exit = self.heard(answer)?.session.expect("a session").exit;
+        Ok(exit.and_then(|exit| exit.code).expect("it exited"))
     }
 
     /// Kills a session; all of it is gone when this comes back.

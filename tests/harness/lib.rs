@@ -3,6 +3,7 @@
 //! A world leaves nothing behind: its daemon is ended by its pid, and the world insists that every process of it is gone.
 
 pub mod api;
+pub mod crowd;
 pub mod grid;
 pub mod model_server;
 pub mod run;
