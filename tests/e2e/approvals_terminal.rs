@@ -1,7 +1,7 @@
 //! A model asks the person in front of a conversation, on a real terminal.
 
 use dunlin_harness::model_server::{Answer, ModelServer, message};
-use dunlin_harness::{Terminal, World};
+use dunlin_harness::{Terminal, World, until};
 
 use crate::approvals::{asked, wish, written};
 
@@ -57,6 +57,28 @@ fn the_person_is_asked_with_everything_that_matters_and_the_bell() {
     let output = model.requests()[2].output("b").expect("an output");
     assert_shows(output["error"].as_str().expect("an error"), &["a person said no: use the mirror"]);
     assert_eq!(written(&world), "a\n");
+    terminal.type_text("exit\r");
+    assert_eq!(terminal.finish().0, 0);
+}
+
+#[test]
+fn the_persons_own_command_hears_of_a_question() {
+    let world = World::new();
+    let events = world.path("events");
+    let hook = format!("on_event = [\"sh\", \"-c\", \"cat >> {}\"]", events.display());
+    world.write(&world.path("config/dunlin/config.toml"), &hook);
+    let model = scripted(&world, &["a"]);
+    let mut terminal = conversation(&world, &model, &[]);
+    terminal.type_text("go\r");
+    terminal.until(CHOICES);
+    let line =
+        until("the event", || std::fs::read_to_string(&events).ok()?.lines().next().map(str::to_owned));
+    let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((&event["event"], &event["profile"]), (&"approval".into(), &"unconfined".into()));
+    assert_eq!(event["justification"], "must see the host");
+    terminal.type_text("no\r");
+    terminal.until("that was all");
+    terminal.until("› ");
     terminal.type_text("exit\r");
     assert_eq!(terminal.finish().0, 0);
 }

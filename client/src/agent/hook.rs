@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use super::screen::Herald;
+
 /// How long the command may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Commands that may run at once; further events are dropped, for they come faster than anybody reads.
@@ -76,6 +78,15 @@ impl Hook {
             }
             drop(permit);
         });
+    }
+
+    /// Starts the command for each question of this conversation.
+    pub fn herald(&self, conversation: &str, workspace: &Path) -> Herald {
+        let (hook, conversation, workspace) = (self.clone(), conversation.to_owned(), workspace.to_owned());
+        Box::new(move |question| {
+            let (profile, justification) = (question.profile.clone(), question.justification.clone());
+            hook.fire(&Occasion::Approval { profile, justification }, &conversation, &workspace);
+        })
     }
 
     async fn run(&self, event: String) -> Result<(), String> {

@@ -286,7 +286,8 @@ impl<M: Model, H: ToolHost, P: Person, W: Write + Send + 'static> Repl<'_, M, H,
         let (cancel, (steering, mut inbox)) = (CancellationToken::new(), steering());
         let host = self.driver.host.clone();
         let conversation = self.driver.conversation.id().to_owned();
-        let mut watch = OnScreen { show: &mut self.show, screen: self.screen.clone() };
+        let herald = self.hook.herald(&conversation, &self.driver.conversation.beginning().workspace);
+        let mut watch = OnScreen { show: &mut self.show, screen: self.screen.clone(), herald };
         let mut turn = std::pin::pin!(self.driver.steered_turn(words, &mut inbox, &mut watch, &cancel));
         let plain = self.screen.stage().is_plain();
         let following = async {

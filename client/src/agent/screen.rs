@@ -9,6 +9,7 @@ use super::progress::{Progress, Watch};
 use super::show::Show;
 use crate::terminal::render::Paint;
 use crate::terminal::stage::{Input, Stage};
+use crate::tools::approvals::ApprovalView;
 
 /// A handle; clones are the same screen.
 #[derive(Debug)]
@@ -78,10 +79,18 @@ impl<W: Write> Write for Screen<W> {
 pub struct OnScreen<'a, W: Write> {
     pub show: &'a mut Show<Screen<W>>,
     pub screen: Screen<W>,
+    /// Told when the model asks for more than it has.
+    pub herald: Herald,
 }
+
+/// Whoever is told of a question besides the person at the screen.
+pub type Herald = Box<dyn Fn(&ApprovalView) + Send>;
 
 impl<W: Write + Send> Watch for OnScreen<'_, W> {
     fn on(&mut self, progress: Progress<'_>) {
+        if let Progress::Asked { question, .. } = &progress {
+            (self.herald)(question);
+        }
         self.screen.live().on(&progress, Instant::now());
         self.screen.refresh();
         self.show.on(progress);

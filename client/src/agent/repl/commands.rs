@@ -132,7 +132,8 @@ impl<M: Model, H: ToolHost, P: Person, W: Write + Send + 'static> Repl<'_, M, H,
     /// What is typed meanwhile waits.
     async fn compacted(&mut self) -> std::io::Result<Result<(), String>> {
         let cancel = CancellationToken::new();
-        let mut watch = OnScreen { show: &mut self.show, screen: self.screen.clone() };
+        let mut watch =
+            OnScreen { show: &mut self.show, screen: self.screen.clone(), herald: Box::new(|_| ()) };
         let mut compacting = std::pin::pin!(self.driver.compact_now(&mut watch, &cancel));
         loop {
             tokio::select! {
