@@ -414,7 +414,7 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         match shown {
             Shown::Exec(result) => self.news.saw_result(result),
             Shown::Shell(results) => results.iter().for_each(|result| self.news.saw_result(result)),
-            Shown::Sessions(SessionsResult::List { sessions }) => self.news.saw(sessions),
+            Shown::Sessions(SessionsResult::List { sessions, .. }) => self.news.saw(sessions),
             Shown::Sessions(SessionsResult::One { session, .. }) => {
                 self.news.saw(std::slice::from_ref(session))
             }
@@ -438,7 +438,9 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
     }
 
     async fn news(&mut self) -> Option<String> {
-        let sessions = self.host.list_sessions().await.ok()?;
+        // Ended ones are many after a while: they are asked for only when one that the model saw alive is not any more.
+        let live = self.host.live_sessions().await.ok()?;
+        let sessions = if self.news.misses(&live) { self.host.list_sessions().await.ok()? } else { live };
         self.news.since_last_look(&sessions, self.conversation.id())
     }
 }

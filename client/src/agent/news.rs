@@ -52,6 +52,12 @@ impl News {
         }
     }
 
+    /// Whether a session that the model saw alive is not among these.
+    pub fn misses(&self, live: &[SessionView]) -> bool {
+        let alive = self.seen.iter().filter(|(_, seen)| **seen != Seen::Ended);
+        alive.into_iter().any(|(id, _)| live.iter().all(|session| session.session_id != *id))
+    }
+
     /// The model has forgotten what it saw: its context was cut.
     pub fn forget(&mut self) {
         self.seen.clear();
@@ -145,6 +151,16 @@ mod tests {
     fn tell(news: &mut News, sessions: &[SessionView]) -> String {
         let note = news.since_last_look(sessions, "me").unwrap_or_default();
         note.lines().filter(|line| line.starts_with("- ")).collect::<Vec<_>>().join("|")
+    }
+
+    #[test]
+    fn only_a_session_that_was_seen_alive_can_be_missing_among_the_live_ones() {
+        let mut news = News::default();
+        news.saw(&[session("a", "running", None), session("b", "exited", Some(0))]);
+        assert!(!news.misses(&[session("a", "waiting", None), session("c", "running", None)]));
+        assert!(news.misses(&[session("c", "running", None)]), "its end is to be told");
+        tell(&mut news, &[session("a", "exited", Some(0))]);
+        assert!(!news.misses(&[]));
     }
 
     #[test]

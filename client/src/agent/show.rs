@@ -286,7 +286,13 @@ impl<W: Write + Send> Show<W> {
 
     fn sessions_result(&self, result: &SessionsResult) -> String {
         match result {
-            SessionsResult::List { sessions } => session_lines(self.paint, sessions, self.columns),
+            SessionsResult::List { sessions, more_ended } => {
+                let mut lines = session_lines(self.paint, sessions, self.columns);
+                if *more_ended > 0 {
+                    lines.push_str(&format!("and {more_ended} older ended ones\n"));
+                }
+                lines
+            }
             SessionsResult::Read { stdout, .. } => {
                 render::tail(self.paint, stdout, TAIL_LINES, self.columns - 4)
             }

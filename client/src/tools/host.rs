@@ -58,6 +58,8 @@ pub trait ToolHost: Send + Sync + 'static {
     ) -> impl Future<Output = Result<PatchResult, ToolError>> + Send;
     /// Every session of the workspace, ended ones included.
     fn list_sessions(&self) -> impl Future<Output = Result<Vec<SessionView>, ToolError>> + Send;
+    /// Those of them that live: an ended one whose processes live on too.
+    fn live_sessions(&self) -> impl Future<Output = Result<Vec<SessionView>, ToolError>> + Send;
     /// Takes a patch back; the newest when `patch_id` is empty.
     fn revert_patch(&self, patch_id: &str) -> impl Future<Output = Result<PatchResult, ToolError>> + Send;
     /// The end of a session's output, as text.
@@ -205,6 +207,13 @@ impl DaemonHost {
         })
     }
 
+    async fn list(&self, all: bool) -> Result<Vec<SessionView>, ToolError> {
+        let workspace = self.caller().placement.workspace.clone();
+        let request = v1::ListSessionsRequest { all, workspace };
+        let list = again(|| async { self.session_service().list(request.clone()).await }).await?;
+        Ok(list.sessions.into_iter().map(SessionView::from).collect())
+    }
+
     async fn one(&self, session: &str) -> Result<v1::Session, ToolError> {
         let request = v1::GetSessionRequest { session: session.to_owned() };
         self.explained(again(|| async { self.session_service().get(request.clone()).await }).await).await
@@ -273,7 +282,7 @@ impl ToolHost for DaemonHost {
 
     async fn sessions(&self, arguments: SessionsArguments) -> Result<SessionsResult, ToolError> {
         if arguments.op == SessionsOp::List {
-            return Ok(SessionsResult::List { sessions: self.list_sessions().await? });
+            return Ok(SessionsResult::list(self.list_sessions().await?));
         }
         let session = self.one(arguments.session_id.as_deref().unwrap_or_default()).await?.id;
         match arguments.op {
@@ -305,10 +314,11 @@ impl ToolHost for DaemonHost {
     }
 
     async fn list_sessions(&self) -> Result<Vec<SessionView>, ToolError> {
-        let workspace = self.placement(None, None).workspace;
-        let request = v1::ListSessionsRequest { all: true, workspace };
-        let list = again(|| async { self.session_service().list(request.clone()).await }).await?;
-        Ok(list.sessions.into_iter().map(SessionView::from).collect())
+        self.list(true).await
+    }
+
+    async fn live_sessions(&self) -> Result<Vec<SessionView>, ToolError> {
+        self.list(false).await
     }
 
     async fn revert_patch(&self, patch_id: &str) -> Result<PatchResult, ToolError> {

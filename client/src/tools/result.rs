@@ -103,6 +103,9 @@ pub struct Weakening {
 pub enum SessionsResult {
     List {
         sessions: Vec<SessionView>,
+        /// Older ended ones that were left out; `dunlin ls -a` has them.
+        #[serde(skip_serializing_if = "is_zero")]
+        more_ended: u32,
     },
     Read {
         stdout: String,
@@ -156,6 +159,25 @@ pub struct FileView {
     pub fuzz: u32,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub overwrote: bool,
+}
+
+/// The most ended sessions that a list shows.
+const LISTED_ENDED_MAX: usize = 20;
+
+impl SessionsResult {
+    /// Of these sessions, in order of their start: all that live, and the newest that ended.
+    pub fn list(mut sessions: Vec<SessionView>) -> SessionsResult {
+        let lives = |session: &SessionView| session.is_running() || session.survivors > 0;
+        let ended = sessions.iter().filter(|session| !lives(session)).count();
+        let left_out = ended.saturating_sub(LISTED_ENDED_MAX);
+        let mut to_drop = left_out;
+        sessions.retain(|session| {
+            let drop = to_drop > 0 && !lives(session);
+            to_drop -= usize::from(drop);
+            !drop
+        });
+        SessionsResult::List { sessions, more_ended: left_out as u32 }
+    }
 }
 
 impl SessionView {
@@ -376,6 +398,25 @@ mod tests {
         let wire = v1::ExecResponse { session: Some(session(Some(exit))), ..v1::ExecResponse::default() };
         let result = ExecResult::from(wire);
         assert_eq!((result.exit_code, result.signal.as_str()), (Some(137), "SIGKILL"));
+    }
+
+    #[test]
+    fn a_list_has_all_that_live_and_the_newest_that_ended_and_counts_the_rest() {
+        let view = |number: usize| SessionView {
+            session_id: number.to_string(),
+            state: if number.is_multiple_of(10) { "running" } else { "exited" },
+            survivors: u32::from(number == 3),
+            ..SessionView::default()
+        };
+        let SessionsResult::List { sessions, more_ended } = SessionsResult::list((0..50).map(view).collect())
+        else {
+            panic!("not a list")
+        };
+        let ids: Vec<usize> = sessions.iter().map(|session| session.session_id.parse().unwrap()).collect();
+        // 5 run and one left processes behind; of 44 that ended the 20 that started last stay.
+        let expected: Vec<usize> = [0, 3, 10, 20].into_iter().chain(28..50).collect();
+        assert_eq!((ids, more_ended), (expected, 24));
+        assert!(!json(SessionsResult::list(vec![view(1)])).contains("more_ended"));
     }
 
     #[test]

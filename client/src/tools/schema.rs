@@ -32,8 +32,8 @@ output_range [from, to], in bytes since the session began. Long output keeps its
 read them with `output_from` and `output_to`. A `sandbox` entry names what was denied and what to do about it.";
 
 const SESSIONS: &str = "\
-Lists and controls the sessions that unified_exec started. Operations: `list` (all sessions with state, command, exit code and \
-output size), `read` (output from byte `output_from` to `output_to`; reading takes nothing away, ended sessions included), \
+Lists and controls the sessions that unified_exec started. Operations: `list` (all that live and the newest 20 that ended, with \
+state, command, exit code and output size; `more_ended` counts the rest), `read` (output from byte `output_from` to `output_to`; reading takes nothing away, ended sessions included), \
 `screen` (what a full-screen program shows now), `signal` (send `signal`, e.g. INT, TERM, HUP, to the command), \
 `kill` (end the session and every process in it), `wait` (until it exits, at most `timeout_ms`). \
 Use it to find a session again, to read output you skipped, and to stop what you started when it is no longer needed.";

@@ -38,8 +38,8 @@ pub enum Piece {
 pub struct Log {
     view: Option<LogView>,
     archive: Archive,
-    /// The end of a log without a ring.
-    archived_end: u64,
+    /// The first byte and the end of a log without a ring: nobody writes to it any more.
+    archived: (u64, u64),
     /// The archived index as last read, and the length of its file then.
     index: Mutex<(u64, Arc<Vec<IndexEntry>>)>,
 }
@@ -47,13 +47,15 @@ pub struct Log {
 impl Log {
     /// A live one.
     pub fn live(view: LogView, archive: Archive) -> Self {
-        Self { view: Some(view), archive, archived_end: 0, index: Mutex::default() }
+        Self { view: Some(view), archive, archived: (0, 0), index: Mutex::default() }
     }
 
     /// One of the past.
     pub fn past(archive: Archive) -> io::Result<Self> {
-        let archived_end = archive.segments()?.last().map_or(0, |(first, length)| first + length);
-        Ok(Self { view: None, archive, archived_end, index: Mutex::default() })
+        let segments = archive.segments()?;
+        let first = segments.first().map_or(0, |(first, _)| *first);
+        let end = segments.last().map_or(0, |(first, length)| first + length);
+        Ok(Self { view: None, archive, archived: (first, end), index: Mutex::default() })
     }
 
     /// The archive.
@@ -68,14 +70,17 @@ impl Log {
 
     /// Offset of the next byte.
     pub fn end(&self) -> u64 {
-        self.view.as_ref().map_or(self.archived_end, LogView::head)
+        self.view.as_ref().map_or(self.archived.1, LogView::head)
     }
 
-    /// The first byte that is held.
+    /// The first byte that is held. Asked for every session of a list: the disk is looked at only where the ring has moved on.
     pub fn first(&self) -> u64 {
+        let Some(hot) = self.view.as_ref().map(LogView::first) else { return self.archived.0 };
+        if hot == 0 {
+            return 0;
+        }
         let archived = self.archive.segments().ok().and_then(|all| all.first().map(|(first, _)| *first));
-        let hot = self.view.as_ref().map(LogView::first);
-        [archived, hot].into_iter().flatten().min().unwrap_or(0)
+        archived.map_or(hot, |archived| archived.min(hot))
     }
 
     /// What is at `from`, at most `limit` bytes of it.
@@ -205,6 +210,6 @@ mod tests {
             Piece::Bytes { offset: 10, data: b"later".into(), stream: Stream::Stderr, at_unix_ms: 77 };
         assert_eq!(log.read(10, 100).unwrap(), bytes);
         assert_eq!(log.since(50).unwrap(), 10);
-        assert_eq!(log.end(), 15);
+        assert_eq!((log.first(), log.end()), (10, 15));
     }
 }

@@ -3,13 +3,16 @@
 //! A process waits if the kernel says that it is blocked in a read of a terminal while the terminal assembles lines. Looks at
 //! /proc only; what cannot be looked at does not wait.
 
-use std::{fs, path::Path};
+use std::{fs, io::Read, path::Path};
 
 /// read(2) and readv(2) on this architecture.
 #[cfg(target_arch = "x86_64")]
 const READS: [u64; 2] = [0, 19];
 #[cfg(not(target_arch = "x86_64"))]
 const READS: [u64; 2] = [63, 65];
+
+/// Of /proc/PID/stat: a pid, a name of at most 64 bytes, a state, two more numbers, and some.
+const STAT_BYTES: usize = 256;
 
 /// A process that is blocked in a read of its terminal, and how often it went to sleep so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +79,10 @@ fn members(group: i32) -> Vec<i32> {
 }
 
 fn group_of(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // One read a process, for all processes of the machine: the first fields are within the first bytes.
+    let mut stat = [0; STAT_BYTES];
+    let read = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    let stat = String::from_utf8_lossy(&stat[..read]);
     // The name may hold anything, blanks and brackets too: fields are counted behind its last bracket.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(2)?.parse().ok()

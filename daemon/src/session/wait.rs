@@ -133,7 +133,10 @@ pub async fn wait(session: &Arc<Session>, link: &Link, wait: &Wait) -> Came {
     let mut live = session.watch();
     let mut search =
         wait.pattern.as_ref().map(|pattern| Search { pattern, text: TextStream::default(), at: wait.from });
+    let looks = wait.for_input && session.record().tty;
     let mut look = LOOK_FIRST;
+    // Not at once: most commands end before, and a look asks the keeper and walks /proc.
+    let mut looks_at = Instant::now() + LOOK_FIRST;
     let mut last_output = Instant::now();
     let mut end = session.log.end();
     let mut sleeper: Option<(Reader, Instant)> = None;
@@ -149,9 +152,11 @@ pub async fn wait(session: &Arc<Session>, link: &Link, wait: &Wait) -> Came {
             end = session.log.end();
             last_output = Instant::now();
             look = LOOK_FIRST;
+            looks_at = last_output + LOOK_FIRST;
             sleeper = None;
         }
-        if wait.for_input && session.record().tty {
+        let over = wait.deadline.is_some_and(|at| at <= Instant::now());
+        if looks && (over || looks_at <= Instant::now()) {
             let reader = waiting_reader(session, link, wait.after_input).await;
             match (reader, sleeper) {
                 (Some(reader), Some((known, since))) if reader == known => {
@@ -164,18 +169,18 @@ pub async fn wait(session: &Arc<Session>, link: &Link, wait: &Wait) -> Came {
             if sleeper.is_some() {
                 look = LOOK_FIRST;
             }
+            looks_at = Instant::now() + look;
+            look = (look * 2).min(LOOK_LAST);
         }
         let quiet_at = wait.after_input.filter(|after| end > after.output_end).map(|_| last_output + QUIET);
         if quiet_at.is_some_and(|at| at <= Instant::now()) {
             return Came::of(Reason::Quiet);
         }
-        if wait.deadline.is_some_and(|at| at <= Instant::now()) {
+        if over {
             // No time is left to see it sleep on: that it waits is true all the same.
             return Came::of(if sleeper.is_some() { Reason::WaitingForInput } else { Reason::Deadline });
         }
-        let looks_again = (wait.for_input && session.record().tty).then(|| Instant::now() + look);
-        look = (look * 2).min(LOOK_LAST);
-        let next = [wait.deadline, quiet_at, looks_again].into_iter().flatten().min();
+        let next = [wait.deadline, quiet_at, looks.then_some(looks_at)].into_iter().flatten().min();
         tokio::select! {
             // The sender lives in the session, which we hold.
             _ = live.changed() => {}

@@ -84,7 +84,7 @@ impl ToolHost for FakeHost {
     }
 
     async fn sessions(&self, _: SessionsArguments) -> Result<SessionsResult, ToolError> {
-        Ok(SessionsResult::List { sessions: self.list_sessions().await? })
+        Ok(SessionsResult::list(self.list_sessions().await?))
     }
 
     async fn apply_patch(&self, arguments: PatchArguments) -> Result<PatchResult, ToolError> {
@@ -97,6 +97,12 @@ impl ToolHost for FakeHost {
 
     async fn list_sessions(&self) -> Result<Vec<SessionView>, ToolError> {
         Ok(self.sessions.lock().unwrap().clone())
+    }
+
+    async fn live_sessions(&self) -> Result<Vec<SessionView>, ToolError> {
+        let mut sessions = self.list_sessions().await?;
+        sessions.retain(SessionView::is_running);
+        Ok(sessions)
     }
 
     async fn revert_patch(&self, patch_id: &str) -> Result<PatchResult, ToolError> {
