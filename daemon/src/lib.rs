@@ -17,6 +17,7 @@ pub mod paths;
 pub mod peer;
 pub mod profiles;
 pub mod regular;
+pub mod replace;
 pub mod rpc;
 pub mod sandbox;
 pub mod serve;

@@ -3,18 +3,12 @@
 //! Invariant: an entry counts for exactly the step from what a model had to what it wanted when it was given: a profile that changed
 //! since is asked about again. The file is replaced whole; one that cannot be read allows nothing and is never overwritten.
 
-use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::Question;
-use crate::actor::Actor;
+use crate::{actor::Actor, replace};
 
 /// Entries that are kept; the oldest goes first.
 const GRANTS_MAX: usize = 1000;
@@ -82,7 +76,7 @@ impl Grants {
         let over = written.grant.len().saturating_sub(GRANTS_MAX);
         written.grant.drain(..over);
         let text = toml::to_string_pretty(&written).map_err(io::Error::other)?;
-        self.replace(&format!("{HEAD}{text}"))
+        replace::file_on_disk(&self.file, format!("{HEAD}{text}").as_bytes())
     }
 
     fn read(&self) -> io::Result<Written> {
@@ -92,18 +86,6 @@ impl Grants {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Written::default()),
             Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", self.file.display()))),
         }
-    }
-
-    fn replace(&self, text: &str) -> io::Result<()> {
-        let directory = self.file.parent().map_or_else(PathBuf::new, Path::to_owned);
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-        let beside = self.file.with_extension("toml.new");
-        let mut file =
-            OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.file)?;
-        File::open(directory)?.sync_all()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Asking and answering at the same time: who waits is told, who leaves withdraws.
 
+use tokio::task::JoinHandle;
+
 use super::*;
 use crate::actor::ActorKind;
 
@@ -28,16 +30,19 @@ async fn next(changes: &mut broadcast::Receiver<Change>) -> (&'static str, Strin
     (event, approval.id)
 }
 
+/// Somebody who waits long for an answer.
+fn ask(approvals: &Approvals) -> JoinHandle<Outcome> {
+    let approvals = approvals.clone();
+    tokio::spawn(async move { approvals.ask(question(), LONG).await })
+}
+
 #[tokio::test]
 async fn whoever_waits_gets_the_answer_and_watchers_see_it() {
     let directory = tempfile::tempdir().unwrap();
     let approvals = approvals(&directory);
     let (open, mut changes) = approvals.watch();
     assert!(open.is_empty());
-    let asking = tokio::spawn({
-        let approvals = approvals.clone();
-        async move { approvals.ask(question(), LONG).await }
-    });
+    let asking = ask(&approvals);
     let (event, id) = next(&mut changes).await;
     assert_eq!((event, approvals.open().len()), ("approval.asked", 1));
     approvals.answer(&id, Answer::Sandbox, &person()).unwrap();
@@ -54,10 +59,7 @@ async fn a_caller_who_leaves_withdraws_and_a_time_that_is_over_expires() {
     let directory = tempfile::tempdir().unwrap();
     let approvals = approvals(&directory);
     let (_, mut changes) = approvals.watch();
-    let asking = tokio::spawn({
-        let approvals = approvals.clone();
-        async move { approvals.ask(question(), LONG).await }
-    });
+    let asking = ask(&approvals);
     let (_, id) = next(&mut changes).await;
     asking.abort();
     assert_eq!(next(&mut changes).await, ("approval.withdrawn", id));
@@ -72,10 +74,7 @@ async fn an_answer_that_cannot_be_kept_leaves_the_question_open() {
     let directory = tempfile::tempdir().unwrap();
     let approvals = approvals(&directory);
     let (_, mut changes) = approvals.watch();
-    let asking = tokio::spawn({
-        let approvals = approvals.clone();
-        async move { approvals.ask(question(), LONG).await }
-    });
+    let asking = ask(&approvals);
     let (_, id) = next(&mut changes).await;
     std::fs::write(directory.path().join("grants.toml"), "damaged [").unwrap();
     let refused = approvals.answer(&id, Answer::Workspace, &person()).unwrap_err();

@@ -4,9 +4,8 @@
 //! the workspace and the content that it names. What cannot be read trusts nothing.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,6 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::project::sha256;
+use crate::replace;
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,15 +56,7 @@ impl TrustStore {
 
     /// Writes a decision down, in place of an older one.
     pub fn put(&self, decision: &Trusted) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-        let path = self.file(Path::new(&decision.workspace));
-        let beside = path.with_extension(format!("new-{}", std::process::id()));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&serde_json::to_vec(decision)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, &path)?;
-        File::open(&self.directory)?.sync_all()
+        replace::file_on_disk(&self.file(Path::new(&decision.workspace)), &serde_json::to_vec(decision)?)
     }
 
     /// Takes a decision back; whether there was one.

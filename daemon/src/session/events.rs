@@ -23,6 +23,7 @@ use crate::{
     },
     link::{Event, Link},
     output::{archive::Archive, log::Log},
+    replace,
     sys::memfd,
 };
 
@@ -217,12 +218,7 @@ fn past_session(record: Record, archive: Archive) -> io::Result<Session> {
 
 /// Writes a record beside the output. A failure is told and not fatal: the keeper has the record too.
 pub fn store_record(registry: &Registry, record: &Record) {
-    let directory = registry.directory(&record.id);
-    let path = directory.join(RECORD_NAME);
-    let beside = directory.join("record.new");
-    let stored = fs::create_dir_all(&directory)
-        .and_then(|()| fs::write(&beside, record.to_bytes()))
-        .and_then(|()| fs::rename(&beside, &path));
+    let stored = replace::file(&registry.directory(&record.id).join(RECORD_NAME), &record.to_bytes());
     if let Err(error) = stored {
         tracing::warn!(session = record.id, %error, "a record cannot be written");
     }

@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     fs, io,
-    os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -26,6 +26,7 @@ use crate::{
     keeper::control::{END_SANDBOX, Frame, MEND_SANDBOX, Refusal, SET_RECORD},
     launch::{mend::Found, plan::MountStep},
     link::Link,
+    replace,
     sandbox::{
         guards::Guard,
         watch::{Happened, Watch},
@@ -359,16 +360,8 @@ impl Post {
     }
 
     fn store(&self) -> io::Result<()> {
-        block_in_place(|| {
-            fs::create_dir_all(&self.all.directory)?;
-            let path = self.all.file(&self.sandbox.id);
-            let beside = path.with_extension("new");
-            let bytes = serde_json::to_vec(&self.known)?;
-            let mut options = fs::OpenOptions::new();
-            options.create(true).write(true).truncate(true).mode(0o600);
-            io::Write::write_all(&mut options.open(&beside)?, &bytes)?;
-            fs::rename(&beside, &path)
-        })
+        let bytes = serde_json::to_vec(&self.known)?;
+        block_in_place(|| replace::file(&self.all.file(&self.sandbox.id), &bytes))
     }
 
     fn at_workspace(&self, why: String) -> Breach {
