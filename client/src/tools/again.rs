@@ -1,15 +1,10 @@
 //! Calls that may be made again, and what the daemon's refusal is for a model.
 
-use std::time::Duration;
-
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
 
 use super::host::ToolError;
-
-/// How often a call is made again when the worker went away under it, and how long apart at first.
-const TRIES: u32 = 8;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+use crate::link::{is_lost, repeat};
 
 /// A status on its way to becoming a [`ToolError`].
 #[derive(Debug)]
@@ -32,20 +27,7 @@ impl From<CallError> for ToolError {
 pub(super) async fn again<T, F: Future<Output = Result<Response<T>, Status>>>(
     call: impl Fn() -> F,
 ) -> Result<T, CallError> {
-    let mut pause = FIRST_PAUSE;
-    for _ in 1..TRIES {
-        match call().await {
-            Err(status) if is_lost(&status) => tokio::time::sleep(pause).await,
-            answer => return answer.map(Response::into_inner).map_err(CallError),
-        }
-        pause *= 2;
-    }
-    call().await.map(Response::into_inner).map_err(CallError)
-}
-
-/// The connection failed, not the call: a worker that dies in the middle leaves a status of our own making, with its cause.
-fn is_lost(status: &Status) -> bool {
-    status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
+    repeat(call).await.map_err(CallError)
 }
 
 /// What the daemon said and what it advises.
