@@ -374,8 +374,10 @@ impl Keeper {
     fn session_cut_off(&mut self, id: u64, ended: Ended) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if !session.started {
-            let text = b"the sandbox ended meanwhile".to_vec();
-            return self.start_failed(&Frame::new(launch::START_FAILED, id), text);
+            // No step of the start failed: it met what one a moment later meets.
+            let waiting = std::mem::take(&mut session.waiting);
+            self.sessions.remove(&id);
+            return waiting.into_iter().for_each(|token| self.reply(token, Refusal::Unknown, &[]));
         }
         if session.ended == Ended::No {
             session.ended = ended;
