@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     io::{self, Read},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     process::{Child, Command},
 };
 
@@ -13,16 +13,15 @@ use dunlin_daemon::{
         link::{Link, Received},
         plan::{LaunchPlan, Layer, SpawnSpec},
     },
-    sys::memfd,
+    sys::{fdpass, memfd},
 };
 use nix::{
-    fcntl::{FcntlArg, FdFlag, fcntl},
     libc,
     sys::wait::{WaitPidFlag, WaitStatus, waitpid},
     unistd::Pid,
 };
 
-/// First argument of the program as a zygote; the second is the number of its socket.
+/// First argument of the program as a zygote; its socket comes as standard input.
 pub const ZYGOTE: &str = "--be-the-zygote";
 
 /// A running zygote.
@@ -33,11 +32,9 @@ pub struct Zygote {
 
 impl Zygote {
     pub fn start() -> Self {
-        let (link, theirs) = Link::pair().unwrap();
-        fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
-        let number = theirs.as_fd().as_raw_fd().to_string();
-        let child = Command::new(env::current_exe().unwrap()).arg(ZYGOTE).arg(number).spawn().unwrap();
-        Self { child, link: Some(link) }
+        let (ours, theirs) = fdpass::pair().unwrap();
+        let child = Command::new(env::current_exe().unwrap()).arg(ZYGOTE).stdin(theirs).spawn().unwrap();
+        Self { child, link: Some(Link::new(ours)) }
     }
 
     /// Launches a sandbox that is expected to serve.

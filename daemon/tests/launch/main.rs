@@ -2,8 +2,6 @@
 //!
 //! Not under the standard harness: the zygote is this very program run again, and must be single-threaded.
 
-#![allow(unsafe_code)]
-
 mod keeper;
 mod kernel;
 mod layers;
@@ -12,9 +10,9 @@ mod probe;
 mod sessions;
 
 use std::{
-    env, fs,
+    env, fs, io,
     os::{
-        fd::{FromRawFd, OwnedFd},
+        fd::AsFd,
         unix::{fs::PermissionsExt, process::CommandExt},
     },
     process::{Command, ExitCode},
@@ -35,9 +33,9 @@ macro_rules! tests {
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [keeper::ZYGOTE, socket] => {
-            // SAFETY: the parent left this descriptor open for the zygote alone (see `keeper`).
-            let control = unsafe { OwnedFd::from_raw_fd(socket.parse().unwrap()) };
+        [keeper::ZYGOTE] => {
+            let control = io::stdin().as_fd().try_clone_to_owned().unwrap();
+            nix::unistd::dup2_stdin(fs::File::open("/dev/null").unwrap()).unwrap();
             dunlin_daemon::launch::zygote::main(control).expect("the zygote serves");
             return ExitCode::SUCCESS;
         }
