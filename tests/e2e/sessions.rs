@@ -1,7 +1,9 @@
 //! Many hands on one session: list, type, read, wait, signal, name, end.
 
+use std::{collections::HashSet, path::Path};
+
 use dunlin_harness::{
-    World,
+    Api, World,
     crowd::{crowd, gathered, gone},
     processes_with, until, users,
 };
@@ -216,6 +218,22 @@ fn sessions_of_a_sandbox_share_its_processes_and_its_tmp() {
     // It was killed, and that is known: a session is lost only if nobody can say what became of it.
     assert_eq!(world.session("server")["state"], "exited");
     world.dunlin(&["wait", "server"]).expect(137);
+}
+
+#[test]
+fn a_sandbox_that_was_ended_is_gone_and_the_next_start_has_a_new_one() {
+    let world = World::new();
+    let mut api = Api::new(&world, "workspace-write");
+    let mut seen = HashSet::new();
+    for _ in 0..20 {
+        assert_eq!(api.run("brief", &["/bin/true"]).unwrap(), 0);
+        let all = world.dunlin(&["sandbox", "ls", "--json"]).expect(0).json();
+        assert!(seen.insert(all[0]["id"].to_string()), "{all}");
+        world.dunlin(&["sandbox", "end", "brief"]).expect(0);
+        assert_eq!(world.dunlin(&["sandbox", "ls", "--json"]).expect(0).json(), json!([]));
+        let init = all[0]["init_pid"].as_i64().unwrap();
+        assert!(!Path::new(&format!("/proc/{init}")).exists(), "the init of an ended sandbox is still there");
+    }
 }
 
 #[test]

@@ -121,10 +121,12 @@ pub enum Refusal {
     Running = 12,
     /// Too many of these; `args[0]` is the limit.
     Limit = 13,
+    /// The sandbox ended while the command was being started: it may have run for a moment.
+    CutOff = 14,
 }
 
 impl Refusal {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::None,
         Self::Repeated,
         Self::Malformed,
@@ -139,6 +141,7 @@ impl Refusal {
         Self::Os,
         Self::Running,
         Self::Limit,
+        Self::CutOff,
     ];
 
     /// The refusal a reply names.

@@ -41,7 +41,7 @@ impl Keeper {
             control::SEEN => self.worker_saw(frame.id),
             control::ARCHIVED => self.worker_archived(frame),
             control::LAUNCH_SANDBOX => self.launch_sandbox(frame, fds),
-            control::END_SANDBOX => self.answer_for_sandbox(frame),
+            control::END_SANDBOX => self.end_sandbox_for(frame),
             control::START_SESSION => self.start_session(frame, fds),
             control::WRITE => self.write(frame, tail, fds),
             control::SIGNAL_SESSION => self.signal(frame),
@@ -77,10 +77,14 @@ impl Keeper {
         }
     }
 
-    fn answer_for_sandbox(&mut self, frame: &Frame) {
-        let known = self.sandboxes.contains_key(&frame.id);
+    /// Answered once its init is gone.
+    fn end_sandbox_for(&mut self, frame: &Frame) {
+        let token = Self::token(frame);
+        match self.sandboxes.get_mut(&frame.id) {
+            Some(sandbox) => sandbox.end_waiting.push(token),
+            None => return self.reply(token, Refusal::Unknown, &[]),
+        }
         self.end_sandbox(frame.id);
-        self.reply(Self::token(frame), if known { Refusal::None } else { Refusal::Unknown }, &[]);
     }
 
     fn start_session(&mut self, frame: &Frame, mut fds: Vec<OwnedFd>) {
@@ -100,7 +104,7 @@ impl Keeper {
         if self.sessions.len() >= SESSIONS_MAX {
             return self.reply(token, Refusal::Limit, &[SESSIONS_MAX as u64]);
         }
-        if !self.sandboxes.get(&frame.id).is_some_and(|sandbox| sandbox.ready) || self.stopping {
+        if self.serving(frame.id).is_none() || self.stopping {
             return self.reply(token, Refusal::Unknown, &[]);
         }
         let id = self.new_id();
@@ -109,6 +113,12 @@ impl Keeper {
                 session.waiting.push(token);
                 session.key = key;
                 self.sessions.insert(id, session);
+            }
+            // Its init is dead and not reaped yet.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+            {
+                self.reply(token, Refusal::Unknown, &[]);
             }
             Err(error) => {
                 self.reply(token, Refusal::Os, &[0, error.raw_os_error().unwrap_or_default() as u64]);
@@ -124,7 +134,7 @@ impl Keeper {
         let start = Frame::new(launch::START, id).code(i32::from(tty));
         let mut fds = vec![spec.as_fd()];
         fds.extend(theirs.iter().map(AsFd::as_fd));
-        let sandbox = self.sandboxes.get(&frame.id).ok_or(io::ErrorKind::NotFound)?;
+        let sandbox = self.serving(frame.id).ok_or(io::ErrorKind::BrokenPipe)?;
         fdpass::send(sandbox.control.as_fd(), &[&start.encode()], &fds, false)?;
         let mut input = Input::default();
         if !tty && !matches!(ends, Some(Ends::Pipes { stdin: Some(_), .. })) {
@@ -326,7 +336,7 @@ impl Keeper {
         }
         let id = self.new_id();
         let order = Frame::new(launch::PAYLOAD, id).code(frame.code);
-        let sent = self.sandboxes.get(&frame.id).filter(|sandbox| sandbox.ready).is_some_and(|sandbox| {
+        let sent = self.serving(frame.id).is_some_and(|sandbox| {
             let fds = [request.as_fd(), result.as_fd()];
             fdpass::send(sandbox.control.as_fd(), &[&order.encode()], &fds, false).is_ok()
         });

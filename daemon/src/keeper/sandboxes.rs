@@ -92,7 +92,13 @@ impl Keeper {
             waiting: Some(token),
             memory: MemoryWatch::new(memory_max_bytes, Instant::now()),
             ending: None,
+            end_waiting: Vec::new(),
         })
+    }
+
+    /// One that serves and was not told to end.
+    pub(super) fn serving(&self, id: u64) -> Option<&Sandbox> {
+        self.sandboxes.get(&id).filter(|sandbox| sandbox.ready && sandbox.ending.is_none())
     }
 
     /// The zygote only ever ends.
@@ -235,7 +241,8 @@ impl Keeper {
             self.serve_init(id);
         }
         self.take_reports(id);
-        let Some(sandbox) = self.sandboxes.remove(&id) else { return };
+        let Some(mut sandbox) = self.sandboxes.remove(&id) else { return };
+        let asked = std::mem::take(&mut sandbox.end_waiting);
         if sandbox.ready {
             self.tell(Frame::new(control::SANDBOX_ENDED, id));
         }
@@ -260,6 +267,10 @@ impl Keeper {
             .collect();
         for payload in payloads {
             self.payload_ended(payload, Signal::SIGKILL as i32);
+        }
+        // Last: whoever asked for the end finds nothing of the sandbox any more.
+        for token in asked {
+            self.reply(token, Refusal::None, &[]);
         }
     }
 
@@ -374,10 +385,9 @@ impl Keeper {
     fn session_cut_off(&mut self, id: u64, ended: Ended) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if !session.started {
-            // No step of the start failed: it met what one a moment later meets.
             let waiting = std::mem::take(&mut session.waiting);
             self.sessions.remove(&id);
-            return waiting.into_iter().for_each(|token| self.reply(token, Refusal::Unknown, &[]));
+            return waiting.into_iter().for_each(|token| self.reply(token, Refusal::CutOff, &[]));
         }
         if session.ended == Ended::No {
             session.ended = ended;

@@ -128,8 +128,10 @@ pub struct Sandbox {
     pub waiting: Option<u64>,
     /// The look at its memory, if the keeper is to see to that.
     pub memory: Option<MemoryWatch>,
-    /// It was told to end, and is killed at this time.
+    /// It was told to end, and is killed at this time. It starts nothing any more.
     pub ending: Option<Instant>,
+    /// Who waits for that end.
+    pub end_waiting: Vec<u64>,
 }
 
 /// A payload that runs or ran.

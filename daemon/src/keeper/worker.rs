@@ -159,6 +159,7 @@ impl Keeper {
         }
         for sandbox in self.sandboxes.values_mut() {
             sandbox.waiting = sandbox.waiting.map(|_| 0);
+            sandbox.end_waiting.clear();
         }
         for payload in self.payloads.values_mut() {
             payload.waiting = None;

@@ -19,10 +19,10 @@ use crate::{
     session::{
         Session, SessionError,
         admission::{Asking, Wish},
-        ending, excerpt,
+        argv, ending, excerpt,
         exec::{self, Act, Exec},
         input::{self, Target, Typing},
-        start::{Start, Starter, command_line},
+        start::{Start, Starter},
         state::Ended,
         wait::{self, Wait},
     },
@@ -90,7 +90,7 @@ impl Sessions {
             [line] if line.trim().is_empty() => {
                 return Err(invalid("input is empty; give a command, or a session_id to look at"));
             }
-            [line] => command_line(line, &placement.environment),
+            [line] => argv::command_line(line, &placement.environment),
             words => words.iter().map(|word| word.clone().into_bytes()).collect(),
         };
         let start = Start {

@@ -8,11 +8,12 @@ use tokio::time::Instant;
 use super::{
     Actor, Session, SessionError,
     admission::{Asking, Wish},
+    argv::shown_command,
     attendance::Attendance,
     denied::{self, Denied},
     excerpt::{self, Excerpt, TOKEN_BYTES},
     input::{self, Typing},
-    start::{Start, Starter, shown_command},
+    start::{Start, Starter},
     wait::{self, AfterInput, Came, Wait},
 };
 use crate::{approval::Subject, keeper::control::Ended};

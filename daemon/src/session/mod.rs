@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod archiver;
+pub mod argv;
 pub mod attendance;
 pub mod denied;
 pub mod ending;

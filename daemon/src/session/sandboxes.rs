@@ -170,7 +170,7 @@ impl Sandboxes {
         table.by_number.values().find(|record| record.id == id && !id.is_empty()).cloned()
     }
 
-    /// Ends one.
+    /// Ends one, and waits until it is gone: a new one of its kind can be made then.
     pub async fn end(&self, link: &Link, number: u64) -> Result<(), LinkError> {
         link.ask(Frame::new(END_SANDBOX, number), &[], &[]).await.map(drop)
     }

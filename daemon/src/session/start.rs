@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::{
-        fd::AsFd,
-        unix::{ffi::OsStrExt, fs::MetadataExt},
-    },
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -17,6 +14,7 @@ use dunlin_sandbox_profiles::{Isolation, PathEntry, Profile, Widening};
 use super::{
     Actor, ActorKind, Record, Session, SessionError,
     admission::{Asking, Wish},
+    argv,
     denied::Confinement,
     events::{RECORD_MAX_BYTES, store_record},
     limits as session_limits, notes,
@@ -35,10 +33,8 @@ use crate::{
     sys::memfd,
 };
 
-/// The kernel refuses a single argument over 128 KiB and all of them over 2 MiB (a quarter of an 8 MiB stack); said here, the
-/// error can say what to do.
-const ARGUMENTS_MAX_BYTES: usize = 2 << 20;
-const ARGUMENT_MAX_BYTES: usize = 128 << 10;
+/// Sandboxes that may end under a command before it starts; then its caller hears of it.
+const SANDBOXES_TRIED: u32 = 3;
 
 /// Where a command runs, as the calling client says.
 #[derive(Clone, Debug, Default)]
@@ -142,7 +138,7 @@ impl Starter {
         if let Some(session) = self.registry.by_key(&key_text(start.key)) {
             return Ok(Started { session, repeated: true, asked: Duration::ZERO });
         }
-        check_arguments(&start.argv)?;
+        argv::check(&start.argv)?;
         let _name = self.registry.reserve(&start.name, &key_text(start.key))?;
         let cwd = if start.placement.cwd.as_os_str().is_empty() {
             &start.placement.workspace
@@ -157,17 +153,26 @@ impl Starter {
             actor: &start.actor,
             asking: &start.asking,
             subject: Subject::Start,
-            command: shown_command(&start.argv),
+            command: argv::shown_command(&start.argv),
             session: String::new(),
         };
         let admitted = self.admit(wish, &want).await?;
-        let sandbox = self.admitted_sandbox(&want, &admitted).await?;
-        let id = ids::new_id();
-        let spec = spec(start, &cwd, &policy, &sandbox, &id);
-        let mut record = record_of(start, &cwd, &sandbox, &policy, id);
-        record.notes.extend(notes::of_session(start, &sandbox, &policy, &self.profiles));
-        let frame = start_frame(start, sandbox.number, &policy);
-        let reply = self.ask(frame, &spec, &record).await?;
+        let mut attempt = 1;
+        let (spec, reply) = loop {
+            let sandbox = self.admitted_sandbox(&want, &admitted).await?;
+            let id = ids::new_id();
+            let spec = spec(start, &cwd, &policy, &sandbox, &id);
+            let mut record = record_of(start, &cwd, &sandbox, &policy, id);
+            record.notes.extend(notes::of_session(start, &sandbox, &policy, &self.profiles));
+            let frame = start_frame(start, sandbox.number, &policy);
+            let reply = self.ask(frame, &spec, &record).await?;
+            if reply.refusal != Refusal::Unknown || attempt == SANDBOXES_TRIED {
+                break (spec, reply);
+            }
+            // It ended meanwhile: once it is gone, another takes its place.
+            attempt += 1;
+            self.sandboxes.end(&self.link, sandbox.number).await?;
+        };
         match reply.refusal {
             Refusal::None | Refusal::Repeated => {
                 // The keeper tells of a session before it answers: one that is not here was forgotten since.
@@ -181,8 +186,14 @@ impl Starter {
             Refusal::StartRefused => Err(start_refused(&reply, start, &cwd, &spec)),
             Refusal::Unknown => Err(SessionError::NotNow {
                 reason: "SANDBOX_ENDED",
-                what: "the sandbox ended meanwhile".into(),
-                next_step: "run it again: a new sandbox is made".into(),
+                what: format!("the sandbox ended before the command could start, {SANDBOXES_TRIED} times"),
+                next_step: "see what ends it with `dunlin daemon logs`, then run it again".into(),
+            }),
+            Refusal::CutOff => Err(SessionError::NotNow {
+                reason: "SANDBOX_ENDED",
+                what: "the sandbox ended while the command was being started; it may have run for a moment"
+                    .into(),
+                next_step: "run it again, if it may run twice: a new sandbox is made".into(),
             }),
             Refusal::Limit => Err(SessionError::Exhausted {
                 what: format!("{} sessions are listed already", reply.args[0]),
@@ -250,7 +261,7 @@ fn record_of(start: &Start, cwd: &Path, sandbox: &SandboxRecord, policy: &Policy
         id,
         name: start.name.clone(),
         key: key_text(start.key),
-        command: shown_command(&start.argv),
+        command: argv::shown_command(&start.argv),
         cwd: cwd.display().to_string(),
         workspace: sandbox.workspace.clone(),
         sandbox: sandbox.name.clone(),
@@ -272,51 +283,6 @@ fn record_of(start: &Start, cwd: &Path, sandbox: &SandboxRecord, policy: &Policy
 /// A key as it is written down; none is empty.
 fn key_text(key: u128) -> String {
     if key == 0 { String::new() } else { format!("{key:032x}") }
-}
-
-/// A command line as listed, within a quarter of what a record may hold (a control character takes six bytes there).
-pub(super) fn shown_command(argv: &[Vec<u8>]) -> Vec<String> {
-    const SHOWN_MAX_BYTES: usize = 8 * 1024;
-    let mut shown = Vec::new();
-    let mut bytes = 0;
-    for (at, argument) in argv.iter().enumerate() {
-        let text = shown_argument(argument);
-        bytes += text.len() + 3;
-        if bytes > SHOWN_MAX_BYTES {
-            shown.push(format!("… ({} more arguments)", argv.len() - at));
-            break;
-        }
-        shown.push(text);
-    }
-    shown
-}
-
-/// An argument as listed: a record has a bound, and a listing is no place for a megabyte.
-fn shown_argument(argument: &[u8]) -> String {
-    const SHOWN_MAX_BYTES: usize = 2048;
-    let text = String::from_utf8_lossy(&argument[..argument.len().min(SHOWN_MAX_BYTES)]).into_owned();
-    if argument.len() > SHOWN_MAX_BYTES { format!("{text}… ({} bytes)", argument.len()) } else { text }
-}
-
-fn check_arguments(argv: &[Vec<u8>]) -> Result<(), SessionError> {
-    let next_step = "pass long input through a file in the workspace or through standard input";
-    if argv.first().is_none_or(Vec::is_empty) {
-        return Err(SessionError::invalid("no command was given", "give a program and its arguments"));
-    }
-    if argv.iter().any(|word| word.contains(&0)) {
-        return Err(SessionError::invalid("an argument holds a NUL byte", next_step));
-    }
-    let longest = argv.iter().map(Vec::len).max().unwrap_or(0);
-    if longest >= ARGUMENT_MAX_BYTES {
-        let what = format!("an argument of {longest} bytes is over the kernel's {ARGUMENT_MAX_BYTES}");
-        return Err(SessionError::invalid(what, next_step));
-    }
-    let total: usize = argv.iter().map(|word| word.len() + 1).sum();
-    if total > ARGUMENTS_MAX_BYTES {
-        let what = format!("{total} bytes of arguments are over the kernel's {ARGUMENTS_MAX_BYTES}");
-        return Err(SessionError::invalid(what, next_step));
-    }
-    Ok(())
 }
 
 /// The directory with its links resolved, so that one place has one name.
@@ -359,7 +325,7 @@ fn check_inside(cwd: &Path, policy: &Policy) -> Result<(), SessionError> {
 fn start_refused(reply: &Reply, start: &Start, cwd: &Path, spec: &SpawnSpec) -> SessionError {
     let error = io::Error::from_raw_os_error(reply.args[1] as i32);
     let attempted = String::from_utf8_lossy(&reply.tail).into_owned();
-    let program = shown_argument(&start.argv[0]);
+    let program = argv::shown_argument(&start.argv[0]);
     match StartStep::from_wire(reply.args[0]) {
         Some(StartStep::Exec) if error.kind() == io::ErrorKind::NotFound => {
             let path = spec.env.iter().find(|(name, _)| name == b"PATH");
@@ -387,50 +353,5 @@ fn start_refused(reply: &Reply, start: &Start, cwd: &Path, spec: &SpawnSpec) -> 
             what: format!("the command could not be started: {attempted}: {error}"),
             next_step: "look at `dunlin doctor`".into(),
         },
-    }
-}
-
-/// The command line for one string: itself if it is a program on PATH, else a line for bash, else for sh.
-pub fn command_line(line: &str, environment: &BTreeMap<String, Vec<u8>>) -> Vec<Vec<u8>> {
-    let path =
-        environment.get("PATH").map(|path| String::from_utf8_lossy(path).into_owned()).unwrap_or_default();
-    let found = |name: &str| std::env::split_paths(&path).any(|entry| is_executable(&entry.join(name)));
-    let is_program = if line.contains('/') { is_executable(Path::new(line)) } else { found(line) };
-    if is_program && !line.is_empty() {
-        return vec![line.as_bytes().to_vec()];
-    }
-    let shell = if found("bash") { "bash" } else { "sh" };
-    vec![shell.into(), "-c".into(), line.into()]
-}
-
-fn is_executable(path: &Path) -> bool {
-    use nix::unistd::{AccessFlags, access};
-    path.is_file() && access(path, AccessFlags::X_OK).is_ok() && !path.as_os_str().as_bytes().is_empty()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(line: &str) -> Vec<String> {
-        let environment = BTreeMap::from([("PATH".to_owned(), b"/usr/bin:/bin".to_vec())]);
-        command_line(line, &environment).into_iter().map(|word| String::from_utf8(word).unwrap()).collect()
-    }
-
-    #[test]
-    fn one_string_is_a_program_if_there_is_one_and_else_a_line_for_a_shell() {
-        assert_eq!(words("true"), ["true"]);
-        assert_eq!(words("/bin/sh"), ["/bin/sh"]);
-        assert_eq!(words("echo hi | cat"), ["bash", "-c", "echo hi | cat"]);
-        assert_eq!(words("no-such-program-here"), ["bash", "-c", "no-such-program-here"]);
-    }
-
-    #[test]
-    fn arguments_that_the_kernel_would_refuse_are_refused_with_the_way_out() {
-        let check = |argv: &[Vec<u8>]| check_arguments(argv).unwrap_err().to_string();
-        assert_eq!(check(&[]), "no command was given; give a program and its arguments");
-        assert!(check(&[b"a\0b".to_vec()]).starts_with("an argument holds a NUL byte"));
-        assert!(check(&[b"x".to_vec(), vec![b'y'; 10 << 20]]).contains("10485760 bytes"));
-        assert!(check(&vec![vec![b'y'; 100_000]; 30]).starts_with("3000030 bytes of arguments"));
     }
 }
