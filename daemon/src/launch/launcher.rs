@@ -63,8 +63,7 @@ pub fn run(id: u64, plan: OwnedFd, control: OwnedFd, report: Link) -> i32 {
 /// The steps that are inherited by init. Returns the trees of the plan's id-mapped binds.
 fn prepare(plan: &LaunchPlan) -> Result<Vec<OwnedFd>, Failure> {
     for cgroup in &plan.cgroups {
-        fs::write(cgroup.join("cgroup.procs"), "0")
-            .within(Layer::Cgroup, format!("joining {}", cgroup.display()))?;
+        fs::write(cgroup, "0").within(Layer::Cgroup, format!("joining {}", cgroup.display()))?;
     }
     rlimits::before_user_namespace(&plan.rlimits)?;
     let mapped = idmap::trees(plan.root.as_deref().unwrap_or_default(), plan.identity.as_ref())?;

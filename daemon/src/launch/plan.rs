@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Everything one sandbox needs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LaunchPlan {
-    /// Cgroup directories (made by the worker, v1 or v2) that the launcher joins before anything else.
+    /// Files of cgroups (made by the worker, v1 or v2) into which the launcher writes itself before anything else.
     pub cgroups: Vec<PathBuf>,
     /// Which namespaces are made. All false: `unconfined`.
     pub namespaces: Namespaces,

@@ -93,6 +93,12 @@ impl CgroupPlace {
         Ok(made)
     }
 
+    /// The file into which a process of one thread writes itself to join a group. In version 1 that is `tasks`: writing there moves
+    /// one thread and does not wait for the forks of the whole machine to pause, which takes some ten milliseconds.
+    pub fn door(&self, group: &Path) -> PathBuf {
+        group.join(if matches!(self, Self::Split { .. }) { "tasks" } else { "cgroup.procs" })
+    }
+
     /// Removes the empty groups of this keeper and of keepers that are gone; the kernel keeps those that hold a process.
     pub fn sweep(&self, keeper: u32) {
         let places: Vec<&PathBuf> = match self {

@@ -215,7 +215,7 @@ fn count(policy: &Policy, machine: &Machine, prepared: &mut Prepared) -> Result<
         attempted: "making a cgroup".to_owned(),
     })?;
     prepared.residue.cgroups.clone_from(&cgroups);
-    prepared.plan.cgroups = cgroups;
+    prepared.plan.cgroups = cgroups.iter().map(|group| machine.cgroup.door(group)).collect();
     Ok(())
 }
 

@@ -81,11 +81,12 @@ impl Guard {
         let mut all = Vec::new();
         for step in steps {
             let target = step.target();
+            if KERNELS.iter().any(|kernels| target.starts_with(kernels)) {
+                continue;
+            }
             let guarded = repositories.guards.iter().find(|guarded| guarded.path == target);
             let ward = match (step, guarded) {
-                (MountStep::Mask { .. }, _) if !KERNELS.iter().any(|kernels| target.starts_with(kernels)) => {
-                    Ward::Masked
-                }
+                (MountStep::Mask { .. }, _) => Ward::Masked,
                 (MountStep::Pin { access: Access::Write, .. }, _) => Ward::Above,
                 (MountStep::Pin { .. }, None) => Ward::Protected,
                 (MountStep::Pin { .. }, Some(guarded)) => ward(target, guarded.key),

@@ -30,6 +30,7 @@ mod root;
 pub(crate) mod samples;
 mod sockets;
 pub mod summary;
+pub mod trace;
 pub mod view;
 pub mod watch;
 

@@ -8,7 +8,8 @@ use super::{
     Caller, Machine, Policy, Want,
     cgroup::CgroupPlace,
     policy,
-    view::{FsView, Kind, Trace},
+    trace::{Kind, Trace},
+    view::FsView,
 };
 
 pub fn machine() -> Machine {

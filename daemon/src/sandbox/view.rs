@@ -8,7 +8,7 @@ use std::{
     fs, io,
     ops::Bound,
     os::unix::fs::FileTypeExt,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -16,35 +16,11 @@ use super::{
     git::Repositories,
     grants::{self, Grants, installation},
     identity, sockets,
+    trace::{Kind, Trace, Tracer},
 };
-
-/// Links followed in one path before it counts as a loop; the kernel's own number.
-const LINKS_MAX: usize = 40;
 
 /// Programs looked at in one PATH entry; a directory with more is taken as it is.
 const PROGRAMS_MAX: usize = 4096;
-
-/// What a path is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File,
-    /// A device, a socket, a pipe.
-    Other,
-}
-
-/// Where a path leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trace {
-    /// The links on the way: where each lies (a path without links) and its text.
-    pub links: Vec<(PathBuf, PathBuf)>,
-    /// The path without links.
-    pub real: PathBuf,
-    /// What lies there.
-    pub kind: Kind,
-}
 
 /// The facts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,13 +43,14 @@ impl FsView {
     /// Looks. `always` are further paths whose existence matters.
     pub fn gather(policy: &Policy, grants: &Grants, always: &[PathBuf]) -> Result<Self, SandboxError> {
         let mut view = Self { mount_points: mount_points(), ..Self::default() };
+        let mut tracer = Tracer::default();
         if grants.search_path {
-            view.follow_search_path(policy);
+            view.follow_search_path(policy, &mut tracer);
         }
         let lists = [&grants.read, &grants.write, &grants.overlay, &grants.protect, &grants.hide];
         let named: Vec<&PathBuf> = lists.into_iter().flatten().chain(always).collect();
         for path in named.into_iter().chain([&policy.workspace, &policy.caller.home]) {
-            view.note(path);
+            view.note(path, &mut tracer);
         }
         if let Some((key, path)) = grants::named(policy).find(|(_, path)| !view.traces.contains_key(path)) {
             return Err(SandboxError::Missing { key, path });
@@ -101,81 +78,49 @@ impl FsView {
         self.mount_points.range::<Path, _>(after).next().is_some_and(|point| point.starts_with(path))
     }
 
-    fn note(&mut self, path: &Path) {
+    fn note(&mut self, path: &Path, tracer: &mut Tracer) {
         if !self.traces.contains_key(path)
-            && let Some(trace) = trace(path)
+            && let Some(trace) = tracer.trace(path)
         {
             self.traces.insert(path.to_path_buf(), trace);
         }
     }
 
     /// PATH entries outside the system directories, and what the links in them resolve to.
-    fn follow_search_path(&mut self, policy: &Policy) {
+    fn follow_search_path(&mut self, policy: &Policy, tracer: &mut Tracer) {
         let known = grants::known(&policy.caller);
         for entry in policy.caller.path.iter().filter(|entry| entry.is_absolute()) {
-            let Some(found) = trace(entry).filter(|found| found.kind == Kind::Directory) else { continue };
+            let Some(found) = tracer.trace(entry).filter(|found| found.kind == Kind::Directory) else {
+                continue;
+            };
             if is_system(&found.real) || is_windows(&found.real) {
                 continue;
             }
             let programs = fs::read_dir(&found.real).into_iter().flatten().flatten().take(PROGRAMS_MAX);
             let links = programs.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
             let links: Vec<PathBuf> = links.map(|entry| entry.path()).collect();
-            self.admit(entry, &installation(&found.real, policy, &known), policy);
+            self.admit(entry, &installation(&found.real, policy, &known), policy, tracer);
             for link in links {
-                let Some(target) = trace(&link).filter(|target| !is_system(&target.real)) else { continue };
+                let Some(target) = tracer.trace(&link).filter(|target| !is_system(&target.real)) else {
+                    continue;
+                };
                 let directory = target.real.parent().unwrap_or(&target.real);
                 let whole = installation(directory, policy, &known);
                 let shown = if whole == directory { target.real.clone() } else { whole };
-                self.admit(&link, &shown, policy);
+                self.admit(&link, &shown, policy, tracer);
             }
         }
     }
 
     /// Makes `shown` readable, and `asked` reachable if links lead to it. Never HOME itself or what contains it.
-    fn admit(&mut self, asked: &Path, shown: &Path, policy: &Policy) {
+    fn admit(&mut self, asked: &Path, shown: &Path, policy: &Policy, tracer: &mut Tracer) {
         if policy.caller.home.starts_with(shown) || policy.workspace.starts_with(shown) {
             return;
         }
-        self.note(asked);
-        self.note(shown);
+        self.note(asked, tracer);
+        self.note(shown, tracer);
         self.search_path.insert(shown.to_path_buf());
     }
-}
-
-/// Where `path` leads, link by link; `None` if it does not exist or cannot be looked at.
-pub fn trace(path: &Path) -> Option<Trace> {
-    // Most of what a profile names exists nowhere: one call says so.
-    fs::metadata(path).ok()?;
-    let mut links = Vec::new();
-    let mut real = PathBuf::from("/");
-    let mut rest: Vec<PathBuf> = components(path);
-    while let Some(part) = rest.pop() {
-        if part == Path::new("..") {
-            real.pop();
-            continue;
-        }
-        let next = real.join(&part);
-        if !fs::symlink_metadata(&next).ok()?.file_type().is_symlink() {
-            real = next;
-            continue;
-        }
-        let target = fs::read_link(&next).ok()?;
-        if links.len() == LINKS_MAX {
-            return None;
-        }
-        if target.is_absolute() {
-            real = PathBuf::from("/");
-        }
-        rest.extend(components(&target));
-        links.push((next, target));
-    }
-    let found = fs::symlink_metadata(&real).ok()?.file_type();
-    let kind = match (found.is_dir(), found.is_file()) {
-        (true, _) => Kind::Directory,
-        (_, true) => Kind::File,
-        _ => Kind::Other,
-    };
-    Some(Trace { links, real, kind })
 }
 
 /// Whether a path is one of these or lies below one.
@@ -186,14 +131,6 @@ pub fn lies_in(path: &Path, trees: &BTreeSet<PathBuf>) -> bool {
 /// Whether a path is a unix socket, links not followed.
 pub fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
-}
-
-/// The parts of a path, last first, without the root and single dots.
-fn components(path: &Path) -> Vec<PathBuf> {
-    let parts = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
-    let mut parts: Vec<PathBuf> = parts.map(|part| PathBuf::from(part.as_os_str())).collect();
-    parts.reverse();
-    parts
 }
 
 fn is_system(path: &Path) -> bool {

@@ -12,35 +12,6 @@ fn tree() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn a_path_is_traced_link_by_link() {
-    let (_tree, root) = tree();
-    fs::create_dir_all(root.join("data/cargo/bin")).unwrap();
-    fs::create_dir(root.join("home")).unwrap();
-    symlink("../data/cargo", root.join("home/.cargo")).unwrap();
-    symlink(root.join("home/.cargo"), root.join("abs")).unwrap();
-    let trace = trace(&root.join("abs/bin")).unwrap();
-    assert_eq!(trace.real, root.join("data/cargo/bin"));
-    assert_eq!(trace.kind, Kind::Directory);
-    assert_eq!(
-        trace.links,
-        [
-            (root.join("abs"), root.join("home/.cargo")),
-            (root.join("home/.cargo"), PathBuf::from("../data/cargo")),
-        ]
-    );
-}
-
-#[test]
-fn what_does_not_exist_or_never_ends_has_no_trace() {
-    let (_tree, root) = tree();
-    symlink("loop", root.join("loop")).unwrap();
-    symlink("nowhere", root.join("dangling")).unwrap();
-    for name in ["loop", "dangling", "absent", "absent/deeper"] {
-        assert_eq!(trace(&root.join(name)), None, "{name}");
-    }
-}
-
-#[test]
 fn mount_points_with_odd_names_are_read() {
     let line = br"36 35 98:0 / /mnt/a\040b\134c rw,noatime - ext4 /dev/x rw";
     assert_eq!(mount_point(line), Some(PathBuf::from(r"/mnt/a b\c")));
@@ -63,7 +34,7 @@ fn path_entries_bring_their_installation_and_what_their_links_need() {
     wish.caller.path = [".", "/usr/bin"].map(PathBuf::from).to_vec();
     wish.caller.path.extend(["venv/bin", ".local/bin", "absent/bin", ""].map(|name| root.join(name)));
     let mut view = FsView::default();
-    view.follow_search_path(&policy(&wish));
+    view.follow_search_path(&policy(&wish), &mut Tracer::default());
     let expected = ["venv", "opt/python", ".local/bin", "work/private/tool"].map(|name| root.join(name));
     assert_eq!(view.search_path, BTreeSet::from(expected));
 }
