@@ -6,6 +6,7 @@ mod command;
 pub mod control;
 mod failure;
 mod family;
+mod filter;
 mod idmap;
 mod init;
 pub mod landlock;

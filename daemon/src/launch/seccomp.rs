@@ -1,17 +1,17 @@
 //! Seccomp: the system calls that a sandbox has no use for, as BPF made in the parent and loaded by the child.
 //!
-//! A deny list for commands, an allow list for reapers. The tables are compiled by seccompiler, which checks the
-//! architecture; before them go instructions of our own for what it cannot say: x32 calls kill, clone3 is ENOSYS
-//! (its flags are out of sight behind a pointer, and libc falls back to clone).
+//! A deny list for commands, an allow list for reapers: tables, which `filter` makes programs of.
 
-use std::{collections::BTreeMap, env::consts::ARCH, io};
+use std::io;
 
 use nix::libc;
 use seccompiler::{
-    BpfProgram, SeccompAction,
+    SeccompAction,
     SeccompCmpArgLen::{Dword, Qword},
-    SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, sock_filter,
+    SeccompCmpOp, SeccompCondition, SeccompRule,
 };
+
+use super::filter::{self, Table};
 
 /// What a sandbox's common filter depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,9 +27,6 @@ pub struct Options {
     /// Priorities and processors of other processes cannot be changed: for want of a pid namespace.
     pub deny_foreign_processes: bool,
 }
-
-/// A table: the calls, each with the rules under which it is meant; none means always.
-type Table = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// The filter of everything in a sandbox.
 pub fn common(options: &Options) -> Vec<u8> {
@@ -55,7 +52,7 @@ pub fn common(options: &Options) -> Vec<u8> {
     };
     scheduling(&mut table, whose, options.deny_foreign_processes);
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
-    bytes(&assemble(table, SeccompAction::Allow, refuse, !options.nested_namespaces))
+    filter::bytes(&filter::program(&table, &SeccompAction::Allow, &refuse, !options.nested_namespaces))
 }
 
 /// The filter of a reaper once its command runs: wait, look at /proc, signal, report.
@@ -64,7 +61,8 @@ pub fn reaper() -> Vec<u8> {
     always(&mut table, REAPER);
     // Only to read.
     table.insert(libc::SYS_openat, vec![rule(&[masked(2, libc::O_ACCMODE as u32, libc::O_RDONLY as u32)])]);
-    bytes(&assemble(table, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow, true))
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    filter::bytes(&filter::program(&table, &refuse, &SeccompAction::Allow, true))
 }
 
 /// Loads a filter for the caller and all it starts. An empty one is none.
@@ -72,11 +70,7 @@ pub fn load(program: &[u8]) -> io::Result<()> {
     if program.is_empty() {
         return Ok(());
     }
-    let (instructions, rest) = program.as_chunks::<8>();
-    if !rest.is_empty() {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
-    }
-    let program: Vec<sock_filter> = instructions.iter().map(decode).collect();
+    let program = filter::from_bytes(program).ok_or(io::Error::from_raw_os_error(libc::EINVAL))?;
     seccompiler::apply_filter(&program).map_err(|error| match error {
         seccompiler::Error::Prctl(cause) | seccompiler::Error::Seccomp(cause) => cause,
         _ => io::Error::from_raw_os_error(libc::EINVAL),
@@ -179,53 +173,6 @@ fn condition(argument: u8, operator: SeccompCmpOp, value: u32) -> SeccompConditi
 
 fn rule(conditions: &[SeccompCondition]) -> SeccompRule {
     SeccompRule::new(conditions.to_vec()).expect("the rule has a condition")
-}
-
-/// Our own instructions, then the table's. Jumps are relative, so the parts need not know each other.
-fn assemble(table: Table, mismatch: SeccompAction, matched: SeccompAction, hide_clone3: bool) -> BpfProgram {
-    let arch = TargetArch::try_from(ARCH).expect("the build's architecture is one that seccompiler knows");
-    let filter = SeccompFilter::new(table, mismatch, matched, arch).expect("the table is well-formed");
-    let compiled = BpfProgram::try_from(filter).expect("the table fits a program");
-    let mut program = prelude(hide_clone3);
-    program.extend(compiled);
-    program
-}
-
-/// The architecture is checked after this, in the table's part: a foreign call with the number of clone3 gets
-/// ENOSYS, every other one is killed there.
-fn prelude(hide_clone3: bool) -> BpfProgram {
-    const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const JUMP_IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
-    const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    /// seccomp_data.nr.
-    const NUMBER: u32 = 0;
-    /// __X32_SYSCALL_BIT; no native call of any architecture has it.
-    const X32: u32 = 0x4000_0000;
-    let mut program = vec![
-        sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: NUMBER },
-        sock_filter { code: JUMP_IF_SET, jt: 0, jf: 1, k: X32 },
-        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS },
-    ];
-    if hide_clone3 {
-        let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
-        program.push(sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: libc::SYS_clone3 as u32 });
-        program.push(sock_filter { code: RETURN, jt: 0, jf: 0, k: missing });
-    }
-    program
-}
-
-fn bytes(program: &[sock_filter]) -> Vec<u8> {
-    let encode = |instruction: &sock_filter| {
-        let [a, b] = instruction.code.to_ne_bytes();
-        let [w, x, y, z] = instruction.k.to_ne_bytes();
-        [a, b, instruction.jt, instruction.jf, w, x, y, z]
-    };
-    program.iter().flat_map(encode).collect()
-}
-
-fn decode(&[a, b, jt, jf, w, x, y, z]: &[u8; 8]) -> sock_filter {
-    sock_filter { code: u16::from_ne_bytes([a, b]), jt, jf, k: u32::from_ne_bytes([w, x, y, z]) }
 }
 
 /// Never of use in a sandbox: the kernel's own affairs, and its richest sources of holes.

@@ -1,0 +1,188 @@
+//! Filters as BPF programs: instructions of our own, a search by number, and sections that seccompiler makes of a table.
+//!
+//! seccompiler compares number after number and checks the architecture. Before it goes what it cannot say (x32 calls kill; clone3,
+//! whose flags are out of sight behind a pointer, is ENOSYS, and libc falls back to clone) and a search for the one short section
+//! that can match: when a filter is loaded the kernel walks it for every number there is.
+
+use std::{collections::BTreeMap, env::consts::ARCH};
+
+use nix::libc;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch, sock_filter};
+
+/// A table: the calls, each with the rules under which it is meant; none means always.
+pub type Table = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Calls in one section.
+const SECTION: usize = 6;
+
+const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
+const JUMP_IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const JUMP_IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+/// seccomp_data.nr.
+const NUMBER: u32 = 0;
+/// __X32_SYSCALL_BIT; no native call of any architecture has it.
+const X32: u32 = 0x4000_0000;
+
+/// The program for a table.
+pub fn program(
+    table: &Table,
+    mismatch: &SeccompAction,
+    matched: &SeccompAction,
+    hide_clone3: bool,
+) -> BpfProgram {
+    let calls: Vec<_> = table.iter().collect();
+    let section = |calls: &[(&i64, &Vec<SeccompRule>)]| {
+        let table: Table = calls.iter().map(|(call, rules)| (**call, (*rules).clone())).collect();
+        let first = table.keys().next().map_or(0, |call| *call as u32);
+        (first, compiled(table, mismatch, matched))
+    };
+    let sections: Vec<(u32, BpfProgram)> = calls.chunks(SECTION).map(section).collect();
+    let mut program = prelude(hide_clone3);
+    program.extend(search(&sections));
+    program.extend(sections.into_iter().flat_map(|(_, section)| section));
+    program
+}
+
+fn compiled(table: Table, mismatch: &SeccompAction, matched: &SeccompAction) -> BpfProgram {
+    let arch = TargetArch::try_from(ARCH).expect("the build's architecture is one that seccompiler knows");
+    let filter = SeccompFilter::new(table, mismatch.clone(), matched.clone(), arch);
+    let filter = filter.expect("the table is well-formed");
+    BpfProgram::try_from(filter).expect("the table fits a program")
+}
+
+/// The architecture is checked after this, in a section: a foreign call with the number of clone3 gets ENOSYS, every other one is
+/// killed there.
+fn prelude(hide_clone3: bool) -> BpfProgram {
+    let mut program = vec![
+        sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: NUMBER },
+        sock_filter { code: JUMP_IF_SET, jt: 0, jf: 1, k: X32 },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS },
+    ];
+    if hide_clone3 {
+        let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+        program.push(sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: libc::SYS_clone3 as u32 });
+        program.push(sock_filter { code: RETURN, jt: 0, jf: 0, k: missing });
+    }
+    program
+}
+
+/// Finds the last section that begins at or below the number, which is loaded. The sections follow, in order.
+fn search(sections: &[(u32, BpfProgram)]) -> BpfProgram {
+    let mut program = Vec::new();
+    let mut leaves = Vec::new();
+    branch(sections, &mut program, &mut leaves);
+    let mut begin = program.len();
+    for (leaf, (_, section)) in leaves.into_iter().zip(sections) {
+        // Jumps are relative to the next instruction.
+        program[leaf].k = (begin - leaf - 1) as u32;
+        begin += section.len();
+    }
+    program
+}
+
+fn branch(sections: &[(u32, BpfProgram)], program: &mut BpfProgram, leaves: &mut Vec<usize>) {
+    let at = program.len();
+    if sections.len() < 2 {
+        leaves.push(at);
+        return program.push(sock_filter { code: JUMP, jt: 0, jf: 0, k: 0 });
+    }
+    let (lower, upper) = sections.split_at(sections.len() / 2);
+    program.push(sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 0, k: upper[0].0 });
+    branch(lower, program, leaves);
+    program[at].jt = u8::try_from(program.len() - at - 1).expect("a search of some dozen sections is short");
+    branch(upper, program, leaves);
+}
+
+/// As the plan carries it.
+pub fn bytes(program: &[sock_filter]) -> Vec<u8> {
+    let encode = |instruction: &sock_filter| {
+        let [a, b] = instruction.code.to_ne_bytes();
+        let [w, x, y, z] = instruction.k.to_ne_bytes();
+        [a, b, instruction.jt, instruction.jf, w, x, y, z]
+    };
+    program.iter().flat_map(encode).collect()
+}
+
+/// `None`: these are no instructions.
+pub fn from_bytes(bytes: &[u8]) -> Option<BpfProgram> {
+    let (instructions, rest) = bytes.as_chunks::<8>();
+    let decode = |&[a, b, jt, jf, w, x, y, z]: &[u8; 8]| sock_filter {
+        code: u16::from_ne_bytes([a, b]),
+        jt,
+        jf,
+        k: u32::from_ne_bytes([w, x, y, z]),
+    };
+    rest.is_empty().then(|| instructions.iter().map(decode).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use seccompiler::{SeccompCmpArgLen::Dword, SeccompCmpOp, SeccompCondition};
+
+    use super::*;
+
+    /// What a program says to a call, as the kernel would run it: number, architecture, first argument.
+    fn verdict(program: &[sock_filter], number: u32, arch: u32, argument: u32) -> u32 {
+        let mut loaded = 0;
+        let mut at = 0;
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at].clone();
+            at += 1;
+            let mut jump = |is: bool| at += usize::from(if is { jt } else { jf });
+            match code {
+                LOAD_WORD => {
+                    loaded = match k {
+                        0 => number,
+                        4 => arch,
+                        16 => argument,
+                        _ => 0,
+                    }
+                }
+                JUMP => at += k as usize,
+                JUMP_IF_SET => jump(loaded & k != 0),
+                JUMP_IF_EQUAL => jump(loaded == k),
+                JUMP_IF_AT_LEAST => jump(loaded >= k),
+                RETURN => return k,
+                other => panic!("an instruction that no filter of ours has: {other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_search_by_number_says_what_a_comparison_with_each_says() {
+        let is = |value| SeccompCondition::new(0, Dword, SeccompCmpOp::Eq, value).unwrap();
+        let rules = |call: i64| match call % 3 {
+            0 => vec![SeccompRule::new(vec![is(7)]).unwrap()],
+            _ => Vec::new(),
+        };
+        let (allow, refuse) = (SeccompAction::Allow, SeccompAction::Errno(1));
+        // Where AUDIT_ARCH_ is in a program: what the first section compares with.
+        for size in [1, SECTION, SECTION + 1, 97] {
+            let table: Table = (0..size as i64).map(|call| (call * 5 + 2, rules(call))).collect();
+            let flat = compiled(table.clone(), &allow, &refuse);
+            let arch = flat[1].k;
+            let searched = program(&table, &allow, &refuse, false);
+            for (number, arch, argument) in
+                (0..600).flat_map(|number| [(number, arch, 0), (number, arch, 7), (number, 3, 7)])
+            {
+                let expected = verdict(&flat, number, arch, argument);
+                assert_eq!(
+                    verdict(&searched, number, arch, argument),
+                    expected,
+                    "{size}: {number} {argument}"
+                );
+            }
+            assert_eq!(verdict(&searched, X32 | 2, arch, 0), libc::SECCOMP_RET_KILL_PROCESS);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_instructions_are_no_program() {
+        let program = prelude(true);
+        assert_eq!(from_bytes(&bytes(&program)).unwrap().len(), program.len());
+        assert!(from_bytes(&[0; 9]).is_none());
+    }
+}
