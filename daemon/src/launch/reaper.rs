@@ -52,10 +52,10 @@ impl Stdio {
 
 /// Runs in init's child until the session is empty and returns the exit code.
 pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio, filter: &[u8]) -> i32 {
-    match start(&link, spec, stdio, filter) {
+    match start(&link, spec, stdio) {
         Ok(command) => {
             let reaper = Reaper { session, link, command, running: true, survivors: 0 };
-            i32::from(reaper.serve().is_err())
+            i32::from(reaper.serve(filter).is_err())
         }
         Err(failure) => {
             failure.report(session, &link);
@@ -65,7 +65,7 @@ pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio, filter: &[u
 }
 
 /// Becomes the session's leader and starts the command; returns once its exec is known to have succeeded.
-fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio, filter: &[u8]) -> Result<Pid, StartFailure> {
+fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio) -> Result<Pid, StartFailure> {
     let [stdin, stdout, stderr] = stdio.fds();
     process::close_all_but(&[link.as_fd(), stdin, stdout, stderr])
         .at(StartStep::Fork, "closing inherited descriptors")?;
@@ -77,16 +77,15 @@ fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio, filter: &[u8]) -> Result<P
     }
     let command = Command::parse(spec)?;
     let (mut verdict, sender) = io::pipe().at(StartStep::Fork, "making a pipe")?;
-    let Some(pid) = process::fork().at(StartStep::Fork, "making a process")? else {
+    let spawned = process::spawn_in_place(|| {
         let failure = command.exec(spec, &stdio);
         // The reaper reads the end of the pipe as success, so a verdict that cannot be written ends the reaper too.
         let _ = (&sender).write_all(&command::encode(&failure));
-        process::exit(127)
-    };
+        127
+    });
+    let pid = spawned.at(StartStep::Fork, "making a process")?;
     drop(sender);
     drop(stdio);
-    // From here on the reaper can do no more than reapers do. Its end, on a failure, is the command's: init kills it.
-    seccomp::load(filter).at(StartStep::Fork, "loading the reaper's filter")?;
     let mut bytes = Vec::new();
     verdict.read_to_end(&mut bytes).at(StartStep::Fork, "waiting for the command to start")?;
     match command::decode(&bytes, spec) {
@@ -104,10 +103,12 @@ struct Reaper {
 }
 
 impl Reaper {
-    fn serve(mut self) -> io::Result<()> {
+    fn serve(mut self, filter: &[u8]) -> io::Result<()> {
+        self.say(STARTED, self.command.as_raw(), 0)?;
+        // From here on the reaper can do no more than reapers do. Its end, on a failure, is the command's: init kills it.
+        seccomp::load(filter)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags)?;
-        self.say(STARTED, self.command.as_raw(), 0)?;
         // A child may have ended before the signal descriptor was made.
         while self.reap()? {
             let mut ready = [
