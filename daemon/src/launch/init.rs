@@ -3,10 +3,7 @@
 //! Invariant: nothing is served before the last layer holds. A layer that fails ends init, and with it all that the
 //! launch made.
 
-use std::{
-    io::{PipeReader, Read},
-    os::fd::{AsFd, OwnedFd},
-};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::{
     sys::{
@@ -23,7 +20,7 @@ use super::{
     family::Children,
     landlock,
     link::Link,
-    mounts, network,
+    mounts, namespaces, network,
     plan::{LaunchPlan, Layer},
     privileges, seccomp,
     serve::Server,
@@ -36,16 +33,16 @@ pub fn run(
     mapped: Vec<OwnedFd>,
     control: Link,
     report: Link,
-    mut gate: PipeReader,
+    launcher: Link,
 ) -> i32 {
-    let built = build(plan, mapped);
-    // The launcher never writes: the end of the gate is its end.
-    let _ = gate.read(&mut [0]);
+    let built = build(plan, mapped, &launcher);
+    // It has nothing to say any more: the end of the socket is its end.
+    while let Ok(Some(_)) = launcher.receive(true) {}
     match built {
         Ok(Built { listeners, signals, children, reaper_filter }) => {
             let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
             let _ = report.send(Frame::new(READY, id), &[], &fds);
-            drop((report, listeners, gate));
+            drop((report, listeners, launcher));
             i32::from(Server::new(control, signals, children, reaper_filter).run().is_err())
         }
         Err(failure) => {
@@ -66,17 +63,20 @@ struct Built {
 }
 
 /// The layers from inside, in their order: each is what the ones after it need or could undo.
-fn build(plan: &LaunchPlan, mapped: Vec<OwnedFd>) -> Result<Built, Failure> {
+fn build(plan: &LaunchPlan, mapped: Vec<OwnedFd>, launcher: &Link) -> Result<Built, Failure> {
     if plan.namespaces.uts {
         sethostname(&plan.hostname).within(Layer::UtsNamespace, "setting the host name")?;
+    }
+    if let Some(steps) = &plan.root {
+        mounts::build(steps, mapped)?;
+    }
+    if plan.namespaces.net {
+        namespaces::enter_network(launcher)?;
     }
     if plan.loopback {
         network::raise_loopback()?;
     }
     let listeners = network::listen(&plan.listeners)?;
-    if let Some(steps) = &plan.root {
-        mounts::build(steps, mapped)?;
-    }
     let children = Children::open().within(Layer::Proc, "reading init's children in /proc")?;
     privileges::drop_privileges(plan)?;
     // After the last change of credentials, which would undo it. Without a pid namespace init must outlive a dead

@@ -1,6 +1,6 @@
-//! The launcher: reads a plan, does the steps that come before init, makes init and leaves.
+//! The launcher: reads a plan, does the steps that come before init, makes init, then the network for it, and leaves.
 //!
-//! Its steps are in the order of the fields of [`LaunchPlan`](super::plan::LaunchPlan). Nothing outlives a failed
+//! Its steps are in the order of the fields of [`LaunchPlan`](super::plan::LaunchPlan), but for the network. Nothing outlives a failed
 //! step: the launcher says which it was and ends, and what it made ends with it.
 
 use std::{
@@ -11,11 +11,11 @@ use std::{
 use nix::libc;
 
 use super::{
-    control::{BUILT, Frame},
+    control::{BUILT, Frame, NETWORK},
     failure::{Failure, In},
     idmap, init,
     link::Link,
-    namespaces,
+    namespaces::{self, Network},
     plan::{LaunchPlan, Layer},
     rlimits,
 };
@@ -33,31 +33,37 @@ pub fn run(id: u64, plan: OwnedFd, control: OwnedFd, report: Link) -> i32 {
         .and_then(|()| read(plan).within(Layer::Plan, "reading the plan"))
         .and_then(|plan| Ok((prepare(&plan)?, plan)))
         .and_then(|(mapped, plan)| {
-            spaces = namespaces::open(&plan.namespaces)?;
-            Ok((mapped, plan))
-        })
-        .and_then(|(mapped, plan)| {
+            spaces = namespaces::handles(&plan.namespaces)?;
+            let network = Network::prepare(&plan.namespaces)?;
             // Init speaks only once the launcher is gone, so that BUILT is first on the report socket.
-            let (gate, open) = io::pipe().within(Layer::Init, "making a pipe")?;
+            let (gate, launcher) = Link::pair().within(Layer::Init, "making a socket")?;
             let init = process::clone_sibling().within(Layer::Init, "making init")?;
-            Ok((init, mapped, plan, gate, open))
+            Ok((init, mapped, plan, network, gate, launcher))
         });
-    match made {
-        Ok((None, mapped, plan, gate, open)) => {
-            drop((open, spaces));
-            init::run(id, &plan, mapped, Link::new(control), report, gate)
+    let left = match made {
+        Ok((None, mapped, plan, network, gate, launcher)) => {
+            drop((gate, network, spaces));
+            return init::run(id, &plan, mapped, Link::new(control), report, launcher);
         }
-        Ok((Some(init), ..)) => {
+        Ok((Some(init), _, _, network, gate, _)) => {
             // If the keeper cannot be told it is dead, and so is init.
             let spaces: Vec<_> = spaces.iter().map(AsFd::as_fd).collect();
             let _ = report.send(Frame::new(BUILT, id).code(init.as_raw()), &[], &spaces);
-            0
+            network.map_or(Ok(()), |network| {
+                let made = network.make()?;
+                gate.send(Frame::new(NETWORK, id), &[], &[made.as_fd()])
+                    .within(Layer::NetNamespace, "passing the network namespace on")
+            })
         }
-        Err(failure) => {
+        Err(failure) => Err(failure),
+    };
+    left.map_or_else(
+        |failure| {
             failure.report(id, &report);
             1
-        }
-    }
+        },
+        |()| 0,
+    )
 }
 
 /// The steps that are inherited by init. Returns the trees of the plan's id-mapped binds.

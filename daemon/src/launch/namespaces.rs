@@ -1,21 +1,25 @@
 //! Namespaces: who the sandbox's processes are, and which of the machine's tables they have for themselves.
 //!
 //! The user namespace comes first: it gives an ordinary user the right to make the others. Each is made by a call
-//! of its own, so that a refusal names it. The pid namespace begins with the next child, which is init.
+//! of its own, so that a refusal names it. The pid namespace begins with the next child, which is init. The network
+//! namespace takes the kernel longest, so the launcher makes it last, for init, which mounts meanwhile and then enters it.
 
 use std::{
     fs::{self, File},
+    io,
     os::fd::OwnedFd,
 };
 
 use nix::{
-    sched::{CloneFlags, unshare},
-    sys::prctl,
+    fcntl::{OFlag, open, openat},
+    sched::{CloneFlags, setns, unshare},
+    sys::{prctl, stat::Mode},
     unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid},
 };
 
 use super::{
     failure::{Failure, In},
+    link::Link,
     plan::{Identity, Layer, Namespaces},
 };
 
@@ -40,12 +44,11 @@ pub fn enter_user(identity: &Identity) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes all the others.
+/// Makes all the others but the network's.
 pub fn enter_rest(wanted: &Namespaces) -> Result<(), Failure> {
     let table = [
         (wanted.mount, CloneFlags::CLONE_NEWNS, Layer::MountNamespace, "mount"),
         (wanted.pid, CloneFlags::CLONE_NEWPID, Layer::PidNamespace, "pid"),
-        (wanted.net, CloneFlags::CLONE_NEWNET, Layer::NetNamespace, "network"),
         (wanted.ipc, CloneFlags::CLONE_NEWIPC, Layer::IpcNamespace, "ipc"),
         (wanted.uts, CloneFlags::CLONE_NEWUTS, Layer::UtsNamespace, "uts"),
         (wanted.cgroup, CloneFlags::CLONE_NEWCGROUP, Layer::CgroupNamespace, "cgroup"),
@@ -56,8 +59,40 @@ pub fn enter_rest(wanted: &Namespaces) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The caller's own network namespace-to-be.
+pub struct Network {
+    /// Where the caller's namespaces are found whatever init makes of the root that they share.
+    own: OwnedFd,
+}
+
+impl Network {
+    /// Before init is made. `None`: none is wanted.
+    pub fn prepare(wanted: &Namespaces) -> Result<Option<Self>, Failure> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let open = || open("/proc/self/ns", flags, Mode::empty()).map(|own| Self { own });
+        wanted.net.then(open).transpose().within(Layer::NetNamespace, "opening the namespaces")
+    }
+
+    /// Makes it, for whoever enters it.
+    pub fn make(self) -> Result<OwnedFd, Failure> {
+        unshare(CloneFlags::CLONE_NEWNET).within(Layer::NetNamespace, "making a network namespace")?;
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        openat(self.own, "net", flags, Mode::empty())
+            .within(Layer::NetNamespace, "opening the network namespace")
+    }
+}
+
+/// Enters the network namespace that the launcher passes on; its end without one is a failure that it told.
+pub fn enter_network(launcher: &Link) -> Result<(), Failure> {
+    let passed = launcher.receive(true).map(|word| word.and_then(|mut word| word.fds.pop()));
+    let missing = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let network = passed.and_then(|fd| fd.ok_or_else(missing));
+    let network = network.within(Layer::NetNamespace, "waiting for the network namespace")?;
+    setns(network, CloneFlags::CLONE_NEWNET).within(Layer::NetNamespace, "entering the network namespace")
+}
+
 /// The caller's own user and mount namespaces, by which the sandbox can be mended later; nothing unless it has both.
-pub fn open(wanted: &Namespaces) -> Result<Vec<OwnedFd>, Failure> {
+pub fn handles(wanted: &Namespaces) -> Result<Vec<OwnedFd>, Failure> {
     if !(wanted.user && wanted.mount) {
         return Ok(Vec::new());
     }
