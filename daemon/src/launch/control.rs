@@ -90,7 +90,7 @@ pub const MENDED: u32 = 13;
 /// The launcher made init. `code`: init's pid as the keeper sees it. The keeper checks that it is its child.
 /// fds: the sandbox's user and mount namespaces, if it has both.
 pub const BUILT: u32 = 10;
-/// From the launcher to init, on a socket of their own. fds: the network namespace.
+/// From the launcher to init, on a socket of their own. fds: the network namespace, if there is one, and the listeners.
 pub const NETWORK: u32 = 14;
 /// A step failed. `code`: errno, `args[0]`: the [`Layer`](super::plan::Layer) as a number, tail: what was attempted (UTF-8).
 pub const LAUNCH_FAILED: u32 = 11;

@@ -20,7 +20,7 @@ use super::{
     family::Children,
     landlock,
     link::Link,
-    mounts, namespaces, network,
+    mounts, network,
     plan::{LaunchPlan, Layer},
     privileges, seccomp,
     serve::Server,
@@ -39,12 +39,13 @@ pub fn run(
     // It has nothing to say any more: the end of the socket is its end.
     while let Ok(Some(_)) = launcher.receive(true) {}
     match built {
-        Ok(Built { listeners, signals, children, reaper_filter }) => {
+        Ok(Some(Built { listeners, signals, children, reaper_filter })) => {
             let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
             let _ = report.send(Frame::new(READY, id), &[], &fds);
             drop((report, listeners, launcher));
             i32::from(Server::new(control, signals, children, reaper_filter).run().is_err())
         }
+        Ok(None) => 1,
         Err(failure) => {
             // The control socket is still open: the keeper kills an init that closed it, and would not hear why.
             failure.report(id, &report);
@@ -62,21 +63,15 @@ struct Built {
     reaper_filter: Vec<u8>,
 }
 
-/// The layers from inside, in their order: each is what the ones after it need or could undo.
-fn build(plan: &LaunchPlan, mapped: Vec<OwnedFd>, launcher: &Link) -> Result<Built, Failure> {
+/// The layers from inside, in their order: each is what the ones after it need or could undo. `None`: the launcher failed meanwhile.
+fn build(plan: &LaunchPlan, mapped: Vec<OwnedFd>, launcher: &Link) -> Result<Option<Built>, Failure> {
     if plan.namespaces.uts {
         sethostname(&plan.hostname).within(Layer::UtsNamespace, "setting the host name")?;
     }
     if let Some(steps) = &plan.root {
         mounts::build(steps, mapped)?;
     }
-    if plan.namespaces.net {
-        namespaces::enter_network(launcher)?;
-    }
-    if plan.loopback {
-        network::raise_loopback()?;
-    }
-    let listeners = network::listen(&plan.listeners)?;
+    let Some(listeners) = network::enter(plan, launcher)? else { return Ok(None) };
     let children = Children::open().within(Layer::Proc, "reading init's children in /proc")?;
     privileges::drop_privileges(plan)?;
     // After the last change of credentials, which would undo it. Without a pid namespace init must outlive a dead
@@ -95,5 +90,5 @@ fn build(plan: &LaunchPlan, mapped: Vec<OwnedFd>, launcher: &Link) -> Result<Bui
     }
     let filters = plan.seccomp.clone().unwrap_or_default();
     seccomp::load(&filters.common).within(Layer::Seccomp, "loading the common filter")?;
-    Ok(Built { listeners, signals, children, reaper_filter: filters.reaper })
+    Ok(Some(Built { listeners, signals, children, reaper_filter: filters.reaper }))
 }

@@ -1,6 +1,6 @@
 //! The launcher: reads a plan, does the steps that come before init, makes init, then the network for it, and leaves.
 //!
-//! Its steps are in the order of the fields of [`LaunchPlan`](super::plan::LaunchPlan), but for the network. Nothing outlives a failed
+//! Its steps are in the order of the fields of [`LaunchPlan`](super::plan::LaunchPlan), but for what it does beside init. Nothing outlives a failed
 //! step: the launcher says which it was and ends, and what it made ends with it.
 
 use std::{
@@ -8,14 +8,18 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use nix::libc;
+use nix::{
+    fcntl::{OFlag, open},
+    libc,
+    sys::stat::Mode,
+};
 
 use super::{
-    control::{BUILT, Frame, NETWORK},
+    control::{BUILT, Frame},
     failure::{Failure, In},
     idmap, init,
     link::Link,
-    namespaces::{self, Network},
+    namespaces, network,
     plan::{LaunchPlan, Layer},
     rlimits,
 };
@@ -34,26 +38,24 @@ pub fn run(id: u64, plan: OwnedFd, control: OwnedFd, report: Link) -> i32 {
         .and_then(|plan| Ok((prepare(&plan)?, plan)))
         .and_then(|(mapped, plan)| {
             spaces = namespaces::handles(&plan.namespaces)?;
-            let network = Network::prepare(&plan.namespaces)?;
+            // Init changes the root that the launcher shares with it.
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let proc = open("/proc", flags, Mode::empty()).within(Layer::Proc, "opening /proc")?;
             // Init speaks only once the launcher is gone, so that BUILT is first on the report socket.
             let (gate, launcher) = Link::pair().within(Layer::Init, "making a socket")?;
             let init = process::clone_sibling().within(Layer::Init, "making init")?;
-            Ok((init, mapped, plan, network, gate, launcher))
+            Ok((init, mapped, plan, proc, gate, launcher))
         });
     let left = match made {
-        Ok((None, mapped, plan, network, gate, launcher)) => {
-            drop((gate, network, spaces));
+        Ok((None, mapped, plan, proc, gate, launcher)) => {
+            drop((gate, proc, spaces));
             return init::run(id, &plan, mapped, Link::new(control), report, launcher);
         }
-        Ok((Some(init), _, _, network, gate, _)) => {
+        Ok((Some(init), _, plan, proc, gate, _)) => {
             // If the keeper cannot be told it is dead, and so is init.
             let spaces: Vec<_> = spaces.iter().map(AsFd::as_fd).collect();
             let _ = report.send(Frame::new(BUILT, id).code(init.as_raw()), &[], &spaces);
-            network.map_or(Ok(()), |network| {
-                let made = network.make()?;
-                gate.send(Frame::new(NETWORK, id), &[], &[made.as_fd()])
-                    .within(Layer::NetNamespace, "passing the network namespace on")
-            })
+            beside(&plan, &proc, &gate)
         }
         Err(failure) => Err(failure),
     };
@@ -64,6 +66,14 @@ pub fn run(id: u64, plan: OwnedFd, control: OwnedFd, report: Link) -> i32 {
         },
         |()| 0,
     )
+}
+
+/// What holds for the namespaces that init is in, whoever does it: done while init mounts.
+fn beside(plan: &LaunchPlan, proc: &OwnedFd, init: &Link) -> Result<(), Failure> {
+    if let Some(identity) = plan.identity.as_ref().filter(|_| plan.namespaces.user) {
+        namespaces::bound_user(identity, proc)?;
+    }
+    network::make(plan, proc, init)
 }
 
 /// The steps that are inherited by init. Returns the trees of the plan's id-mapped binds.
