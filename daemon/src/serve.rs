@@ -35,7 +35,7 @@ use crate::{
     rpc,
     sandbox::Machine,
     session::{
-        admission, events::Listener, guarding::Guarding, patches::Patches, planting::Planting,
+        admission, events::Listener, guarding::Guarding, patches::Patches, planting::Planting, recorder,
         registry::Registry, retention, sandboxes::Sandboxes, start::Starter,
     },
 };
@@ -77,6 +77,7 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     let keeper = nix::unistd::getppid().as_raw() as u32;
     let approvals = Approvals::new(Grants::new(&configuration), audit.clone());
     tokio::spawn(admission::announce(approvals.clone(), registry.clone()));
+    tokio::spawn(recorder::run(registry.clone()));
     let starter = Starter {
         link: link.clone(),
         registry: registry.clone(),
@@ -91,7 +92,7 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     let (told, restored) = oneshot::channel();
     let listening = Listener {
         link: link.clone(),
-        registry,
+        registry: registry.clone(),
         sandboxes: sandboxes.clone(),
         planting,
         restored: Some(told),
@@ -112,11 +113,13 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
         socket: place.socket,
         state: place.state,
     };
-    tokio::select! {
+    let served = tokio::select! {
         served = serve_clients(listener, starter, patches, daemon) => served,
         _ = &mut keeper_gone => Ok(()),
         () = ended() => Ok(()),
-    }
+    };
+    recorder::write_due(&registry);
+    served
 }
 
 /// The first frame: the listening socket, the keeper's start, the number of restarts.

@@ -7,12 +7,13 @@ mod project;
 mod trust;
 
 use std::{
+    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use dunlin_sandbox_profiles::{Catalog, DEFAULT, PROJECT, PROJECT_DIRECTORY, Profile, Source};
+use dunlin_sandbox_profiles::{Catalog, DEFAULT, PROJECT, PROJECT_DIRECTORY, Profile, ProfileError, Source};
 use thiserror::Error;
 
 use crate::{clock::unix_ms, regular};
@@ -50,12 +51,35 @@ pub struct Trusting {
 pub struct Profiles {
     directory: Arc<Path>,
     trust: TrustStore,
+    resolved: Arc<Mutex<Resolved>>,
+}
+
+/// What came of the texts that were read last, by name: a call reads the files and need not parse them again.
+#[derive(Default)]
+struct Resolved {
+    sources: Vec<Source>,
+    profiles: HashMap<String, Profile>,
+}
+
+impl Resolved {
+    fn of(&mut self, catalog: &Catalog, name: &str) -> Result<Profile, ProfileError> {
+        if self.sources != catalog.sources() {
+            *self = Self { sources: catalog.sources().to_vec(), profiles: HashMap::new() };
+        }
+        if let Some(known) = self.profiles.get(name) {
+            return Ok(known.clone());
+        }
+        let profile = catalog.resolve(name)?;
+        self.profiles.insert(name.to_owned(), profile.clone());
+        Ok(profile)
+    }
 }
 
 impl Profiles {
     /// Profiles of this user, in `CONFIG/profiles`; what they trust, in `STATE/trusted`.
     pub fn new(config: &Path, state: &Path) -> Self {
-        Self { directory: config.join("profiles").into(), trust: TrustStore::new(state) }
+        let directory = config.join("profiles").into();
+        Self { directory, trust: TrustStore::new(state), resolved: Arc::default() }
     }
 
     /// The directory of the user's profiles.
@@ -85,8 +109,10 @@ impl Profiles {
             name => name,
         };
         let way_out = if name == PROJECT { "; mend it, or name another with -p" } else { "" };
-        self.catalog(workspace)?
-            .resolve(name)
+        let catalog = self.catalog(workspace)?;
+        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        resolved
+            .of(&catalog, name)
             .map_err(|error| ProfilesError(format!("{error}{way_out}; see `dunlin profiles list`")))
     }
 

@@ -71,8 +71,13 @@ pub struct Admitted {
 
 impl Starter {
     /// Lets a wish begin, once a person said yes where one must.
-    pub async fn admit(&self, wish: Wish<'_>, wanted: &Want) -> Result<Admitted, SessionError> {
-        let live = self.sandboxes.by_key(SandboxKey::of(wanted, &self.machine).as_str());
+    pub async fn admit(
+        &self,
+        wish: Wish<'_>,
+        wanted: &Want,
+        key: &SandboxKey,
+    ) -> Result<Admitted, SessionError> {
+        let live = self.sandboxes.by_key(key.as_str());
         self.decide(wish, wanted, live.as_ref()).await
     }
 
@@ -147,12 +152,17 @@ impl Starter {
     pub async fn admitted_sandbox(
         &self,
         want: &Want,
+        key: &SandboxKey,
         admitted: &Admitted,
     ) -> Result<SandboxRecord, SessionError> {
+        if let Some(live) = self.sandboxes.by_key(key.as_str()) {
+            self.note_for_sandbox(&live, admitted).await?;
+            return Ok(live);
+        }
         // In a task of its own: a client that leaves in the middle must not leave a sandbox half-made.
         let Self { link, sandboxes, machine, .. } = self.clone();
-        let want = want.clone();
-        let making = tokio::spawn(async move { sandboxes.obtain(&link, &want, &machine).await });
+        let (want, key) = (want.clone(), key.clone());
+        let making = tokio::spawn(async move { sandboxes.obtain(&link, &want, &key, &machine).await });
         let made = making.await.map_err(|error| SessionError::Internal(error.to_string()))??;
         self.note_for_sandbox(&made, admitted).await?;
         Ok(made)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Session, events::store_record, registry::Registry};
+use super::{Session, registry::Registry};
 use crate::keeper::control::Ended;
 
 /// Held while somebody waits. Dropped without [`Attendance::leave`], the session is unattended from then on.
@@ -28,7 +28,7 @@ impl Attendance {
     fn note(&self, unattended: bool) {
         if self.session.record().unattended != unattended {
             let record = self.session.change_record(|record| record.unattended = unattended);
-            store_record(&self.registry, &record);
+            self.registry.recorder().note(&record.id);
         }
     }
 }

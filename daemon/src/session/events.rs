@@ -10,8 +10,8 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Live, Record, Session, archiver, limits, planting::Planting, record::RecordedEnd, registry::Registry,
-    sandboxes::Sandboxes,
+    Live, Record, Session, archiver, limits, planting::Planting, record::RecordedEnd, recorder,
+    registry::Registry, sandboxes::Sandboxes,
 };
 use crate::{
     keeper::{
@@ -23,15 +23,11 @@ use crate::{
     },
     link::{Event, Link},
     output::{archive::Archive, log::Log},
-    replace,
     sys::memfd,
 };
 
 /// A record is at most this long.
 pub const RECORD_MAX_BYTES: u64 = 64 * 1024;
-
-/// Name of a session's record on disk.
-const RECORD_NAME: &str = "record.json";
 
 /// Everything the events are about.
 pub struct Listener {
@@ -94,15 +90,14 @@ impl Listener {
         };
         record.ended_by_limit = limits::reached(&record, facts.limit);
         // What the keeper was not told of: an earlier worker noted it on disk.
-        let noted = fs::read(self.registry.directory(&record.id).join(RECORD_NAME));
         record.unattended =
-            noted.ok().and_then(|bytes| Record::of_bytes(&bytes)).is_some_and(|r| r.unattended);
+            recorder::recorded(&self.registry, &record.id).is_some_and(|noted| noted.unattended);
         let view = LogView::open(&memfd::reopen_read_only(log.as_fd())?)?;
         let archive = Archive::new(self.registry.directory(&record.id));
         let live = Live::of(&facts, view.head());
         let session = Arc::new(Session::new(Some(frame.id), record.clone(), Log::live(view, archive), live));
         self.registry.insert(session.clone());
-        store_record(&self.registry, &record);
+        self.registry.recorder().note(&record.id);
         if facts.ended == Ended::No {
             self.registry.announce("session.started", &record);
         }
@@ -144,7 +139,7 @@ impl Listener {
     /// Before the end itself is told: whoever waits for that reads the reason with it.
     fn limited(&self, session: &Session, reached: Option<LimitReached>) {
         let record = session.change_record(|record| record.ended_by_limit = limits::reached(record, reached));
-        store_record(&self.registry, &record);
+        self.registry.recorder().note(&record.id);
     }
 
     fn ended(&self, session: &Session, ended: Ended, frame: &Frame) {
@@ -157,7 +152,7 @@ impl Listener {
         let record = session.change_record(|record| {
             record.end = Some(RecordedEnd { status, at_unix_ms: frame.args[1] });
         });
-        store_record(&self.registry, &record);
+        self.registry.recorder().note(&record.id);
         let kind = if status.is_some() { "session.exited" } else { "session.lost" };
         self.registry.announce(kind, &record);
     }
@@ -182,8 +177,9 @@ impl Listener {
         let known: HashSet<String> = self.registry.all().iter().map(|session| session.id()).collect();
         let mut records: Vec<Record> = directories
             .flatten()
-            .filter(|entry| !known.contains(&*entry.file_name().to_string_lossy()))
-            .filter_map(|entry| Record::of_bytes(&fs::read(entry.path().join(RECORD_NAME)).ok()?))
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|id| !known.contains(id))
+            .filter_map(|id| recorder::recorded(&self.registry, &id))
             .collect();
         records.sort_by_key(|record| std::cmp::Reverse(record.started_unix_ms));
         for (at, record) in records.into_iter().enumerate() {
@@ -214,12 +210,4 @@ fn past_session(record: Record, archive: Archive) -> io::Result<Session> {
         ..Live::default()
     };
     Ok(Session::new(None, record, log, live))
-}
-
-/// Writes a record beside the output. A failure is told and not fatal: the keeper has the record too.
-pub fn store_record(registry: &Registry, record: &Record) {
-    let stored = replace::file(&registry.directory(&record.id).join(RECORD_NAME), &record.to_bytes());
-    if let Err(error) = stored {
-        tracing::warn!(session = record.id, %error, "a record cannot be written");
-    }
 }

@@ -20,7 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Record, SessionError, events::store_record, registry::Registry, sandboxes::SandboxRecord};
+use super::{Record, SessionError, registry::Registry, sandboxes::SandboxRecord};
 use crate::{
     audit::Audit,
     keeper::control::{END_SANDBOX, Frame, MEND_SANDBOX, Refusal, SET_RECORD},
@@ -182,7 +182,7 @@ impl Guarding {
         let mut told = false;
         for session in sessions.filter(|session| session.record().sandbox_id == sandbox.id) {
             let record = session.change_record(|record| record.notes.push(note.clone()));
-            store_record(&self.registry, &record);
+            self.registry.recorder().note(&record.id);
             self.registry.announce("sandbox.breached", &record);
             told = true;
             if let (Some(number), Ok(file)) =

@@ -23,6 +23,7 @@ pub mod patch_place;
 pub mod patches;
 pub mod planting;
 pub mod record;
+pub mod recorder;
 pub mod registry;
 pub mod retention;
 pub mod sandboxes;

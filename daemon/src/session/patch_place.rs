@@ -9,7 +9,7 @@ use super::{
     sandboxes::SandboxRecord,
     start::Placement,
 };
-use crate::approval::Subject;
+use crate::{approval::Subject, sandbox::SandboxKey};
 
 /// Where a patch is applied: its sandbox, and where its paths begin. Empty for a repeated request.
 #[derive(Default)]
@@ -34,8 +34,9 @@ impl Patches {
         wish: Wish<'_>,
     ) -> Result<(SandboxRecord, PathBuf), SessionError> {
         let want = self.starter.want(placement)?;
-        let admitted = self.starter.admit(wish, &want).await?;
-        Ok((self.starter.admitted_sandbox(&want, &admitted).await?, want.workspace))
+        let key = SandboxKey::of(&want, &self.starter.machine);
+        let admitted = self.starter.admit(wish, &want, &key).await?;
+        Ok((self.starter.admitted_sandbox(&want, &key, &admitted).await?, want.workspace))
     }
 
     async fn place(&self, apply: &Apply) -> Result<(SandboxRecord, PathBuf), SessionError> {

@@ -29,6 +29,7 @@ use crate::{
         Bytes, FilePath, Limits, Outcome, Recovery, Report, Request, finished,
         store::{Begun, Bounds, PatchId, Record, Store, StoreError, Summary},
     },
+    sandbox::SandboxKey,
     sys::memfd,
 };
 
@@ -308,7 +309,8 @@ impl Patches {
                 ..Placement::default()
             };
             let want = self.starter.want(&placement)?;
-            let sandbox = self.starter.admitted_sandbox(&want, &Admitted::default()).await?;
+            let key = SandboxKey::of(&want, &self.starter.machine);
+            let sandbox = self.starter.admitted_sandbox(&want, &key, &Admitted::default()).await?;
             self.payload_of(sandbox.number, Kind::PatchRecover, 0, journal, &result).await?;
             self.starter.sandboxes.end(&self.starter.link, sandbox.number).await?;
         }

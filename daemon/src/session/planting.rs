@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Session, events::store_record, registry::Registry, sandboxes::SandboxRecord};
+use super::{Session, registry::Registry, sandboxes::SandboxRecord};
 use crate::{
     audit::Audit,
     keeper::control::{Frame, SET_RECORD},
@@ -82,7 +82,7 @@ impl Planting {
         }
         let lines = planted.lines(Path::new(&sandbox.workspace));
         let record = session.change_record(|record| record.notes.extend(lines));
-        store_record(&self.registry, &record);
+        self.registry.recorder().note(&record.id);
         self.registry.announce("sandbox.repository_planted", &record);
         if let (Some(number), Ok(file)) =
             (session.number, memfd::with_bytes(c"dunlin-record", &record.to_bytes()))

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::broadcast;
 
-use super::{Record, Session, SessionError};
+use super::{Record, Session, SessionError, recorder::Recorder};
 use crate::{clock::unix_ms, keeper::control::Ended};
 
 /// Events that a slow watcher may be behind before it misses some (and sees so by their numbers).
@@ -37,6 +37,7 @@ pub struct Happening {
 struct Table {
     by_id: HashMap<String, Arc<Session>>,
     by_number: HashMap<u64, Arc<Session>>,
+    by_key: HashMap<String, Arc<Session>>,
     reserved: HashMap<String, String>,
     happened: u64,
 }
@@ -58,6 +59,7 @@ impl Drop for Reservation {
 pub struct Registry {
     table: Arc<RwLock<Table>>,
     happenings: broadcast::Sender<Happening>,
+    recorder: Recorder,
     state: Arc<Path>,
 }
 
@@ -67,6 +69,7 @@ impl Registry {
         Self {
             table: Arc::default(),
             happenings: broadcast::Sender::new(EVENTS_BEHIND_MAX),
+            recorder: Recorder::default(),
             state: state.into(),
         }
     }
@@ -81,11 +84,20 @@ impl Registry {
         self.state.join("sessions")
     }
 
+    /// Writes records down.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
     /// Takes a session in.
     pub fn insert(&self, session: Arc<Session>) {
+        let key = session.record().key;
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(number) = session.number {
             table.by_number.insert(number, session.clone());
+        }
+        if !key.is_empty() {
+            table.by_key.insert(key, session.clone());
         }
         table.by_id.insert(session.id(), session);
     }
@@ -96,6 +108,7 @@ impl Registry {
         if let Some(number) = session.number {
             table.by_number.remove(&number);
         }
+        table.by_key.remove(&session.record().key);
         table.by_id.remove(&session.id());
     }
 
@@ -111,8 +124,7 @@ impl Registry {
 
     /// By the key of the request that started it.
     pub fn by_key(&self, key: &str) -> Option<Arc<Session>> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.by_id.values().find(|session| !key.is_empty() && session.record().key == key).cloned()
+        self.table.read().unwrap_or_else(PoisonError::into_inner).by_key.get(key).cloned()
     }
 
     /// All, in order of their start.

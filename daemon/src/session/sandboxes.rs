@@ -95,9 +95,9 @@ impl Sandboxes {
         &self,
         link: &Link,
         want: &Want,
+        key: &SandboxKey,
         machine: &Machine,
     ) -> Result<SandboxRecord, SessionError> {
-        let key = SandboxKey::of(want, machine);
         let lock = {
             let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
             making.entry(key.as_str().to_owned()).or_default().clone()

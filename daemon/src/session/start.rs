@@ -16,7 +16,7 @@ use super::{
     admission::{Asking, Wish},
     argv,
     denied::Confinement,
-    events::{RECORD_MAX_BYTES, store_record},
+    events::RECORD_MAX_BYTES,
     limits as session_limits, notes,
     registry::Registry,
     sandboxes::{SandboxRecord, Sandboxes},
@@ -156,10 +156,10 @@ impl Starter {
             command: argv::shown_command(&start.argv),
             session: String::new(),
         };
-        let admitted = self.admit(wish, &want).await?;
+        let admitted = self.admit(wish, &want, &policy.key).await?;
         let mut attempt = 1;
         let (spec, reply) = loop {
-            let sandbox = self.admitted_sandbox(&want, &admitted).await?;
+            let sandbox = self.admitted_sandbox(&want, &policy.key, &admitted).await?;
             let id = ids::new_id();
             let spec = spec(start, &cwd, &policy, &sandbox, &id);
             let mut record = record_of(start, &cwd, &sandbox, &policy, id);
@@ -212,7 +212,7 @@ impl Starter {
     pub async fn rename(&self, session: &Session, name: &str) -> Result<(), SessionError> {
         let _name = self.registry.reserve(name, &session.id())?;
         let record = session.change_record(|record| record.name = name.to_owned());
-        store_record(&self.registry, &record);
+        self.registry.recorder().note(&record.id);
         if let Some(number) = session.number {
             let file = memfd::with_bytes(c"dunlin-record", &record.to_bytes())?;
             self.link.ask(Frame::new(SET_RECORD, number), &[], &[file.as_fd()]).await?;
