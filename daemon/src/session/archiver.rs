@@ -36,6 +36,13 @@ pub async fn run(session: Arc<Session>, link: Link, index: u64) {
     let mut progress = Progress { writer: None, index };
     loop {
         let last = *live.borrow_and_update();
+        if session.log.end() == 0 {
+            // Nothing to write, and no file for it. The sender lives in the session, which we hold.
+            if last.drained || live.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
         let job = session.clone();
         let step = tokio::task::spawn_blocking(move || {
             let result = step(&job.log, &mut progress);
