@@ -63,6 +63,7 @@ pub const FEATURES: &[Feature] = &[
     feature("mount namespace", unshare(libc::CLONE_NEWNS), Weaker("the mount namespace", NO_MOUNTS)),
     feature("pid namespace", unshare(libc::CLONE_NEWPID), Weaker("the pid namespace", &[PROCESSES])),
     feature("network namespace", unshare(libc::CLONE_NEWNET), Weaker("the network namespace", &[LOOPBACK])),
+    feature("entering a namespace", one(libc::SYS_setns), Weaker("the network namespace", &[LOOPBACK])),
     feature("ipc namespace", unshare(libc::CLONE_NEWIPC), Weaker("the ipc namespace", &[QUEUES])),
     feature("uts namespace", unshare(libc::CLONE_NEWUTS), Weaker("the uts namespace", &[HOSTNAME])),
     feature(

@@ -1,6 +1,10 @@
 //! The last steps before a command's exec, and how a failed one is told to the reaper.
 
-use std::{ffi::CString, io};
+use std::{
+    ffi::CString,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 use nix::{
     libc,
@@ -15,12 +19,30 @@ use super::{
     control::StartStep,
     failure::{At, StartFailure, errno},
     plan::SpawnSpec,
-    reaper::Stdio,
 };
 use crate::sys::process;
 
 /// Where programs are looked for if the environment has no PATH.
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
+
+/// What the command's descriptors 0, 1 and 2 are.
+#[derive(Debug)]
+pub enum Stdio {
+    /// A terminal, three times.
+    Terminal(OwnedFd),
+    /// Input, output, errors.
+    Pipes([OwnedFd; 3]),
+}
+
+impl Stdio {
+    /// In the order 0, 1, 2.
+    pub fn fds(&self) -> [BorrowedFd<'_>; 3] {
+        match self {
+            Self::Terminal(terminal) => [terminal.as_fd(); 3],
+            Self::Pipes(pipes) => pipes.each_ref().map(AsFd::as_fd),
+        }
+    }
+}
 
 /// A command as the kernel takes it.
 #[derive(Debug, PartialEq, Eq)]

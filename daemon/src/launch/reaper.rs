@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, Read, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::AsFd,
 };
 
 use nix::{
@@ -21,7 +21,7 @@ use nix::{
 };
 
 use super::{
-    command::{self, Command},
+    command::{self, Command, Stdio},
     control::{EMPTY, EXITED, Frame, SIGNAL, STARTED, SURVIVORS, StartStep, Target},
     failure::{At, StartFailure},
     family,
@@ -30,25 +30,6 @@ use super::{
     seccomp,
 };
 use crate::sys::{process, tty};
-
-/// What the command's descriptors 0, 1 and 2 are.
-#[derive(Debug)]
-pub enum Stdio {
-    /// A terminal, three times.
-    Terminal(OwnedFd),
-    /// Input, output, errors.
-    Pipes([OwnedFd; 3]),
-}
-
-impl Stdio {
-    /// In the order 0, 1, 2.
-    pub fn fds(&self) -> [BorrowedFd<'_>; 3] {
-        match self {
-            Self::Terminal(terminal) => [terminal.as_fd(); 3],
-            Self::Pipes(pipes) => pipes.each_ref().map(AsFd::as_fd),
-        }
-    }
-}
 
 /// Runs in init's child until the session is empty and returns the exit code.
 pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio, filter: &[u8]) -> i32 {

@@ -12,11 +12,12 @@ use nix::{
 };
 
 use super::{
+    command::Stdio,
     control::StartStep,
     failure::{At, StartFailure},
     link::{Link, Received},
     plan::SpawnSpec,
-    reaper::{self, Stdio},
+    reaper,
 };
 use crate::sys::{memfd, process, tty};
 

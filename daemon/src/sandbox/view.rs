@@ -4,7 +4,7 @@
 //! changes after the look can make the launch fail, not make it looser: the launcher opens what it mounts.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
     ops::Bound,
     os::unix::fs::FileTypeExt,
@@ -89,6 +89,8 @@ impl FsView {
     /// PATH entries outside the system directories, and what the links in them resolve to.
     fn follow_search_path(&mut self, policy: &Policy, tracer: &mut Tracer) {
         let known = grants::known(&policy.caller);
+        // Many programs of one directory may be links into one other.
+        let mut installations: HashMap<PathBuf, PathBuf> = HashMap::new();
         for entry in policy.caller.path.iter().filter(|entry| entry.is_absolute()) {
             let Some(found) = tracer.trace(entry).filter(|found| found.kind == Kind::Directory) else {
                 continue;
@@ -105,7 +107,10 @@ impl FsView {
                     continue;
                 };
                 let directory = target.real.parent().unwrap_or(&target.real);
-                let whole = installation(directory, policy, &known);
+                let whole = installations
+                    .entry(directory.to_path_buf())
+                    .or_insert_with(|| installation(directory, policy, &known))
+                    .clone();
                 let shown = if whole == directory { target.real.clone() } else { whole };
                 self.admit(&link, &shown, policy, tracer);
             }
