@@ -16,6 +16,7 @@ mod scene;
 mod stage;
 mod table;
 mod taken;
+mod traps;
 mod watcher;
 
 use attempt::Mode;

@@ -14,7 +14,7 @@ use dunlin_sandbox_profiles::{Git, Guard};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
-use super::{Caller, SandboxError, git_syntax, identity, view::unreadable};
+use super::{Caller, SandboxError, git_links, git_syntax, identity, view::unreadable};
 use crate::regular;
 
 /// Git directories of submodules looked for, and how deep their names may nest.
@@ -132,8 +132,11 @@ impl Repositories {
         for file in identity::global_files(caller) {
             // It may be a link into a workspace of dotfiles.
             let Ok(real) = fs::canonicalize(&file) else { continue };
+            if !real.is_file() {
+                continue;
+            }
             found.guard_named(&real, workspace, Key::Config);
-            found.guard_configured(&file, workspace, 0)?;
+            found.guard_configured(&file, workspace, workspace, 0)?;
         }
         Ok(found)
     }
@@ -153,32 +156,26 @@ impl Repositories {
     /// A `.git` file: a linked worktree, a submodule, or somebody's trick.
     fn take_linked(&mut self, dot_git: &Path, workspace: &Path) -> Result<(), SandboxError> {
         let text = regular::read(dot_git).map_err(unreadable(dot_git))?;
-        let target = text.strip_prefix("gitdir:").map(|path| workspace.join(path.trim()));
-        let directory = target.and_then(|path| fs::canonicalize(path).ok());
         self.guards.push(held(dot_git));
-        let believed = |directory: &PathBuf| points_back(directory, workspace);
-        let Some(directory) = directory.filter(|path| path.starts_with(workspace) || believed(path)) else {
+        let Some(directory) = git_links::named(&text, workspace, &self.home) else {
             let note =
                 "git does not work here: .git names a directory that does not point back at this workspace";
             self.notes.push(note.to_owned());
             return Ok(());
         };
-        let common = regular::read(&directory.join("commondir"));
-        let common = common.ok().and_then(|text| fs::canonicalize(directory.join(text.trim())).ok());
-        let common = common.filter(|common| directory.starts_with(common.join("worktrees")));
+        let common = git_links::repository_of(&directory, workspace);
         self.take_repository(common.as_ref().unwrap_or(&directory), workspace)
     }
 
     fn take_repository(&mut self, directory: &Path, workspace: &Path) -> Result<(), SandboxError> {
         self.directories.push(directory.to_path_buf());
         self.guard(directory, NAMES)?;
-        for name in ["config", "config.worktree"] {
-            self.guard_configured(&directory.join(name), workspace, 0)?;
-        }
+        self.guard_configurations(directory, workspace, workspace)?;
         for worktree in subdirectories(&directory.join("worktrees")) {
             self.guard(&worktree, WORKTREE_NAMES)?;
-            let link = regular::read(&worktree.join("gitdir")).map(|text| PathBuf::from(text.trim()));
-            let Some(link) = link.ok().filter(|link| link.is_absolute() && link.is_file()) else { continue };
+            let Some(link) = git_links::file_of(&worktree) else { continue };
+            let tree = link.parent().unwrap_or(workspace).to_path_buf();
+            self.guard_configurations(&worktree, &tree, workspace)?;
             if link.starts_with(workspace) {
                 self.guards.push(held(&link));
             } else {
@@ -189,12 +186,26 @@ impl Repositories {
         collect_modules(&directory.join("modules"), 0, &mut modules);
         for module in modules {
             self.guard(&module, NAMES)?;
-            let link = worktree_of(&module).map(|worktree| worktree.join(".git"));
+            let tree = git_links::worktree_of(&module);
+            self.guard_configurations(&module, tree.as_deref().unwrap_or(workspace), workspace)?;
+            let link = tree.map(|worktree| worktree.join(".git"));
             if let Some(link) = link.filter(|link| link.starts_with(workspace) && link.is_file()) {
                 self.guards.push(held(&link));
             }
         }
         Ok(())
+    }
+
+    /// What the configurations in a git directory name, seen from the tree that it belongs to.
+    fn guard_configurations(
+        &mut self,
+        directory: &Path,
+        tree: &Path,
+        workspace: &Path,
+    ) -> Result<(), SandboxError> {
+        ["config", "config.worktree"]
+            .iter()
+            .try_for_each(|name| self.guard_configured(&directory.join(name), tree, workspace, 0))
     }
 
     fn guard(&mut self, directory: &Path, names: &[(&str, Key, Placeholder)]) -> Result<(), SandboxError> {
@@ -218,13 +229,19 @@ impl Repositories {
 
     /// Files in the workspace that a file of the configuration names: included files and what they name in turn,
     /// another directory for hooks.
-    fn guard_configured(&mut self, file: &Path, workspace: &Path, depth: usize) -> Result<(), SandboxError> {
-        let text = regular::read(file).unwrap_or_default();
+    fn guard_configured(
+        &mut self,
+        file: &Path,
+        tree: &Path,
+        workspace: &Path,
+        depth: usize,
+    ) -> Result<(), SandboxError> {
+        let text = configuration(file)?;
         for entry in git_syntax::entries(&text) {
             let (base, key) = match (entry.section.as_str(), entry.key.as_str()) {
-                ("include" | "includeif", "path") => (file.parent().unwrap_or(workspace), Key::Config),
-                ("core", "hookspath") => (workspace, Key::Hooks),
-                ("core", "attributesfile") => (workspace, Key::Config),
+                ("include" | "includeif", "path") => (file.parent().unwrap_or(tree), Key::Config),
+                ("core", "hookspath") => (tree, Key::Hooks),
+                ("core", "attributesfile") => (tree, Key::Config),
                 _ => continue,
             };
             let named = match entry.value.strip_prefix("~/") {
@@ -248,7 +265,7 @@ impl Repositories {
             }
             self.guard_named(&path, workspace, key);
             if entry.key == "path" && key == Key::Config && path.is_file() && depth < INCLUDE_DEPTH_MAX {
-                self.guard_configured(&path, workspace, depth + 1)?;
+                self.guard_configured(&path, tree, workspace, depth + 1)?;
             }
         }
         Ok(())
@@ -272,19 +289,18 @@ fn held(link: &Path) -> Guarded {
     Guarded { path: link.to_path_buf(), key: Key::Config, placeholder: Placeholder::None }
 }
 
-/// Whether a git directory says that it belongs to this workspace.
-fn points_back(directory: &Path, workspace: &Path) -> bool {
-    let linked = regular::read(&directory.join("gitdir"));
-    let linked = linked.ok().and_then(|text| fs::canonicalize(directory.join(text.trim())).ok());
-    linked == Some(workspace.join(".git")) || worktree_of(directory).as_deref() == Some(workspace)
-}
-
-/// `core.worktree` of a submodule's git directory.
-fn worktree_of(directory: &Path) -> Option<PathBuf> {
-    let text = regular::read(&directory.join("config")).ok()?;
-    let entries = git_syntax::entries(&text);
-    let entry = entries.iter().rfind(|entry| entry.section == "core" && entry.key == "worktree")?;
-    fs::canonicalize(directory.join(&entry.value)).ok()
+/// The text of a configuration: git outside obeys it, so what cannot be read for what it names is refused. What is not there, or not
+/// this user's to read, git does not obey either.
+fn configuration(file: &Path) -> Result<String, SandboxError> {
+    let why = match regular::read(file) {
+        Ok(text) => return Ok(text),
+        Err(error) => match error.kind() {
+            io::ErrorKind::FileTooLarge => "it is longer than 1 MiB, which no configuration is; shorten it",
+            io::ErrorKind::InvalidInput => "it is no regular file; put the file itself there",
+            _ => return Ok(String::new()),
+        },
+    };
+    Err(SandboxError::Guard { path: file.to_path_buf(), why: format!("git obeys it, and {why}") })
 }
 
 fn collect_modules(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {

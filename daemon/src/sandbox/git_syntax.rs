@@ -57,12 +57,13 @@ pub fn quoted(value: &str) -> String {
     text
 }
 
-/// Lines with a backslash at their end are one with the next.
+/// Lines with a backslash at their end are one with the next, unless it stands in a comment.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    let mut open = false;
-    for line in text.lines() {
-        let ends_open = line.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1;
+    let (mut open, mut quotes) = (false, false);
+    for line in text.strip_prefix('\u{feff}').unwrap_or(text).lines() {
+        quotes &= open;
+        let ends_open = ends_open(line, &mut quotes);
         let part = if ends_open { &line[..line.len() - 1] } else { line };
         match lines.last_mut().filter(|_| open) {
             Some(last) => last.push_str(part),
@@ -71,6 +72,21 @@ fn logical_lines(text: &str) -> Vec<String> {
         open = ends_open;
     }
     lines
+}
+
+/// Whether a line goes on in the next. `quotes`: it begins, and then ends, within quotes.
+fn ends_open(line: &str, quotes: &mut bool) -> bool {
+    let mut escaped = false;
+    for character in line.chars() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => *quotes = !*quotes,
+            '#' | ';' if !*quotes => return false,
+            _ => {}
+        }
+    }
+    escaped
 }
 
 /// `name "sub"]rest`, the bracket before it taken.
@@ -147,6 +163,8 @@ mod tests {
         );
         check("[a][b]\nk = \"x\\n\\\"y\\\"\"", &[("b", None, "k", "x\n\"y\"")]);
         check("# [x]\n; y = z\n[broken\nk = v", &[("", None, "k", "v")]);
+        check("# a \\\n[b]\nk = v # c \\\nl = \"#\\\nw\"", &[("b", None, "k", "v"), ("b", None, "l", "#w")]);
+        check("\u{feff}[b]\nk = v", &[("b", None, "k", "v")]);
     }
 
     #[test]

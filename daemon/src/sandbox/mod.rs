@@ -10,6 +10,7 @@ pub mod enforcement;
 pub mod environment;
 mod establish;
 pub mod git;
+mod git_links;
 mod git_reading;
 mod git_syntax;
 pub mod grants;

@@ -22,6 +22,9 @@ use super::{
 /// Programs looked at in one PATH entry; a directory with more is taken as it is.
 const PROGRAMS_MAX: usize = 4096;
 
+/// Links in PATH that are told of at most.
+const DOUBTED_MAX: usize = 4;
+
 /// The facts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FsView {
@@ -44,9 +47,6 @@ impl FsView {
     pub fn gather(policy: &Policy, grants: &Grants, always: &[PathBuf]) -> Result<Self, SandboxError> {
         let mut view = Self { mount_points: mount_points(), ..Self::default() };
         let mut tracer = Tracer::default();
-        if grants.search_path {
-            view.follow_search_path(policy, &mut tracer);
-        }
         let lists = [&grants.read, &grants.write, &grants.overlay, &grants.protect, &grants.hide];
         let named: Vec<&PathBuf> = lists.into_iter().flatten().chain(always).collect();
         for path in named.into_iter().chain([&policy.workspace, &policy.caller.home]) {
@@ -55,10 +55,13 @@ impl FsView {
         if let Some((key, path)) = grants::named(policy).find(|(_, path)| !view.traces.contains_key(path)) {
             return Err(SandboxError::Missing { key, path });
         }
+        let mut trees = view.without_forged(policy, grants)?;
+        let mut doubted = Vec::new();
+        if grants.search_path {
+            doubted = view.follow_search_path(policy, &trees, &mut tracer);
+        }
         view.repositories = Repositories::gather(&policy.workspace, &policy.caller)?;
-        let writable = grants.write.iter().filter_map(|path| view.traces.get(path));
-        let mut trees: BTreeSet<PathBuf> = writable.map(|trace| trace.real.clone()).collect();
-        trees.insert(policy.workspace.clone());
+        view.repositories.notes.extend(doubted);
         trees.extend(view.repositories.outside(&policy.workspace));
         let readable = view.traces.values().map(|trace| &trace.real).chain(&view.search_path);
         let readable = readable.filter(|real| !real.starts_with("/proc")).cloned().collect();
@@ -86,16 +89,56 @@ impl FsView {
         }
     }
 
-    /// PATH entries outside the system directories, and what the links in them resolve to.
-    fn follow_search_path(&mut self, policy: &Policy, tracer: &mut Tracer) {
+    /// Takes out what only a link inside a writable tree leads to: an earlier command may have made it, to open more to the next
+    /// sandbox. What a profile names one by one is refused instead. Returns the writable trees.
+    fn without_forged(
+        &mut self,
+        policy: &Policy,
+        grants: &Grants,
+    ) -> Result<BTreeSet<PathBuf>, SandboxError> {
+        let named = grants.write.iter().filter_map(|path| self.traces.get(path));
+        let named = named.filter(|trace| trace.links.is_empty()).map(|trace| trace.real.clone());
+        let mut trees: BTreeSet<PathBuf> = named.chain([policy.workspace.clone()]).collect();
+        let forged = |path: &PathBuf, traces: &BTreeMap<PathBuf, Trace>| {
+            traces.get(path).is_some_and(|trace| is_forgeable(trace, &trees))
+        };
+        if let Some((key, path)) = grants::named(policy).find(|(_, path)| forged(path, &self.traces)) {
+            let why = format!(
+                "{key} names it, and a link that a sandbox may have made leads out of the workspace; name what it leads to"
+            );
+            return Err(SandboxError::Guard { path, why });
+        }
+        for path in grants.read.iter().chain(&grants.overlay).chain(&grants.write) {
+            if forged(path, &self.traces) {
+                self.traces.remove(path);
+            }
+        }
+        let written = grants.write.iter().filter_map(|path| self.traces.get(path));
+        trees.extend(written.map(|trace| trace.real.clone()));
+        Ok(trees)
+    }
+
+    /// PATH entries outside the system directories, and what the links in them resolve to. Returns what is told about links that
+    /// are not believed.
+    fn follow_search_path(
+        &mut self,
+        policy: &Policy,
+        writable: &BTreeSet<PathBuf>,
+        tracer: &mut Tracer,
+    ) -> Vec<String> {
         let known = grants::known(&policy.caller);
         // Many programs of one directory may be links into one other.
         let mut installations: HashMap<PathBuf, PathBuf> = HashMap::new();
+        let mut doubted = Vec::new();
         for entry in policy.caller.path.iter().filter(|entry| entry.is_absolute()) {
             let Some(found) = tracer.trace(entry).filter(|found| found.kind == Kind::Directory) else {
                 continue;
             };
             if is_system(&found.real) || is_windows(&found.real) {
+                continue;
+            }
+            if is_forgeable(&found, writable) {
+                doubted.push(doubt(entry, &found.real));
                 continue;
             }
             let programs = fs::read_dir(&found.real).into_iter().flatten().flatten().take(PROGRAMS_MAX);
@@ -106,6 +149,10 @@ impl FsView {
                 let Some(target) = tracer.trace(&link).filter(|target| !is_system(&target.real)) else {
                     continue;
                 };
+                if is_forgeable(&target, writable) {
+                    doubted.extend((!self.is_shown(&target.real)).then(|| doubt(&link, &target.real)));
+                    continue;
+                }
                 let directory = target.real.parent().unwrap_or(&target.real);
                 let whole = installations
                     .entry(directory.to_path_buf())
@@ -115,6 +162,14 @@ impl FsView {
                 self.admit(&link, &shown, policy, tracer);
             }
         }
+        doubted.truncate(DOUBTED_MAX);
+        doubted
+    }
+
+    /// Whether a place is readable for another reason.
+    fn is_shown(&self, real: &Path) -> bool {
+        let traced = self.traces.values().map(|trace| &trace.real);
+        traced.chain(&self.search_path).any(|shown| real.starts_with(shown))
     }
 
     /// Makes `shown` readable, and `asked` reachable if links lead to it. Never HOME itself or what contains it.
@@ -126,6 +181,18 @@ impl FsView {
         self.note(shown, tracer);
         self.search_path.insert(shown.to_path_buf());
     }
+}
+
+/// Whether a link in one of these trees leads out of them all.
+fn is_forgeable(trace: &Trace, writable: &BTreeSet<PathBuf>) -> bool {
+    trace.links.iter().any(|(at, _)| lies_in(at, writable)) && !lies_in(&trace.real, writable)
+}
+
+fn doubt(link: &Path, real: &Path) -> String {
+    let (link, real) = (link.display(), real.display());
+    format!(
+        "{link} leads to {real}, which is not shown: a command may have made that link; allow it with `--add-dir DIR:ro`"
+    )
 }
 
 /// Whether a path is one of these or lies below one.

@@ -34,7 +34,8 @@ fn path_entries_bring_their_installation_and_what_their_links_need() {
     wish.caller.path = [".", "/usr/bin"].map(PathBuf::from).to_vec();
     wish.caller.path.extend(["venv/bin", ".local/bin", "absent/bin", ""].map(|name| root.join(name)));
     let mut view = FsView::default();
-    view.follow_search_path(&policy(&wish), &mut Tracer::default());
+    let writable = BTreeSet::from([wish.workspace.clone()]);
+    view.follow_search_path(&policy(&wish), &writable, &mut Tracer::default());
     let expected = ["venv", "opt/python", ".local/bin", "work/private/tool"].map(|name| root.join(name));
     assert_eq!(view.search_path, BTreeSet::from(expected));
 }
