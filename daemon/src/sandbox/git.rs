@@ -318,7 +318,7 @@ fn collect_modules(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
 }
 
 /// The directories in a directory, links left out, in the order of their names.
-fn subdirectories(directory: &Path) -> Vec<PathBuf> {
+pub fn subdirectories(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let mut paths: Vec<PathBuf> = directories.map(|entry| entry.path()).collect();

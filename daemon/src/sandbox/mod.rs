@@ -34,6 +34,7 @@ pub mod summary;
 pub mod trace;
 pub mod view;
 pub mod watch;
+pub mod worktrees;
 
 pub use establish::{Established, LaunchFailure, LaunchPort, establish};
 pub use places::Places;

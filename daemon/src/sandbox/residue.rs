@@ -36,12 +36,16 @@ pub struct Residue {
 impl Residue {
     /// Makes the placeholders that are missing, and shares those that another sandbox of this worker needs.
     pub fn hold_placeholders(&mut self, repositories: &Repositories, git: &Git) -> Result<(), SandboxError> {
+        let placeholders = repositories.placeholders(git);
+        placeholders.into_iter().try_for_each(|(path, placeholder)| self.hold(path, placeholder))
+    }
+
+    /// The same for one place.
+    pub fn hold(&mut self, path: &Path, placeholder: Placeholder) -> Result<(), SandboxError> {
         let mut held = held();
-        for (path, placeholder) in repositories.placeholders(git) {
-            if placeholder.place(path)? || held.contains_key(path) {
-                *held.entry(path.clone()).or_default() += 1;
-                self.placeholders.push(path.clone());
-            }
+        if placeholder.place(path)? || held.contains_key(path) {
+            *held.entry(path.to_path_buf()).or_default() += 1;
+            self.placeholders.push(path.to_path_buf());
         }
         Ok(())
     }
@@ -59,19 +63,21 @@ impl Residue {
         if ours && !held.contains_key(path) { Ok(()) } else { placeholder.place(path).map(drop) }
     }
 
+    /// Needs no placeholder below a directory any more.
+    pub fn let_go_below(&mut self, directory: &Path) {
+        self.placeholders.retain(|path| {
+            let is_below = path.starts_with(directory);
+            if is_below {
+                let_go(path);
+            }
+            !is_below
+        });
+    }
+
     /// Removes it all. What is in use or was written to since stays.
     pub fn remove(&self) {
         remove_cgroups(&self.cgroups);
-        let mut held = held();
-        for path in &self.placeholders {
-            let users = held.remove(path).unwrap_or(1);
-            if users > 1 {
-                held.insert(path.clone(), users - 1);
-            } else {
-                let _ = remove_placeholder(path);
-            }
-        }
-        drop(held);
+        self.placeholders.iter().for_each(|path| let_go(path));
         if let Some(directory) = &self.stand_in {
             let _ = fs::remove_dir_all(directory);
         }
@@ -93,6 +99,17 @@ static HELD: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
 
 fn held() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes a placeholder with the last sandbox that needs it.
+fn let_go(path: &Path) {
+    let mut held = held();
+    let users = held.remove(path).unwrap_or(1);
+    if users > 1 {
+        held.insert(path.to_path_buf(), users - 1);
+    } else {
+        let _ = remove_placeholder(path);
+    }
 }
 
 /// Where the stand-in of a sandbox lies.

@@ -117,6 +117,11 @@ impl Watch {
         self.add_guard(guard, Events::IN_OPEN)
     }
 
+    /// Watches the names and contents in a directory that may be there, beside the guards.
+    pub fn add_directory(&self, directory: &Path) -> io::Result<()> {
+        self.add(directory, NAMES | CONTENTS)
+    }
+
     fn add_guard(&self, guard: &Guard, more: Events) -> io::Result<()> {
         let masked = guard.ward == Ward::Masked;
         if let Some(above) = guard.path().parent() {

@@ -4,6 +4,8 @@
 //! Invariant: fails closed. A guard that cannot be put back, read or judged ends its sandbox, and everybody who looks is told which
 //! file it was. What is known is on disk, so that the next worker goes on where a killed one stopped.
 
+mod newcomers;
+
 use std::{
     collections::HashMap,
     fs, io,
@@ -28,8 +30,10 @@ use crate::{
     link::Link,
     replace,
     sandbox::{
+        Residue,
         guards::Guard,
         watch::{Happened, Watch},
+        worktrees::Pointer,
     },
     sys::{memfd, readiness},
 };
@@ -50,6 +54,12 @@ struct Known {
     guards: Vec<Guard>,
     /// Namespaces may nest inside; what is in one of those cannot be mended.
     nests: bool,
+    /// Of worktrees that may have been made inside.
+    #[serde(default)]
+    pointers: Vec<Pointer>,
+    /// What was put in place for worktrees that the host added.
+    #[serde(default)]
+    late: Residue,
 }
 
 /// Why a sandbox cannot go on.
@@ -94,11 +104,15 @@ impl Guarding {
         nests: bool,
         unsettled: bool,
     ) -> Result<(), SessionError> {
-        let mut post =
-            Post { all: self.clone(), sandbox: sandbox.clone(), known: Known { guards, nests }, watch };
+        let known = Known { guards, nests, ..Known::default() };
+        let mut post = Post { all: self.clone(), sandbox: sandbox.clone(), known, watch };
         post.learn();
         post.store()?;
-        if unsettled && let Err(breach) = post.round(everything()).await {
+        let settled = match unsettled {
+            true => post.round(everything()).await,
+            false => post.admit_worktrees(&everything()).await,
+        };
+        if let Err(breach) = settled {
             post.end(breach).await;
             return Err(SessionError::NotNow {
                 reason: "GUARD_LOST",
@@ -125,8 +139,7 @@ impl Guarding {
     }
 
     async fn resume_one(self, sandbox: SandboxRecord) {
-        let known = fs::read(self.file(&sandbox.id)).ok();
-        let known = known.and_then(|bytes| serde_json::from_slice::<Known>(&bytes).ok());
+        let known = self.known(&sandbox.id);
         let lost = |why: String| Breach::At(PathBuf::from(&sandbox.workspace), why);
         let armed = match known {
             None => Err(lost("what was guarded is not known any more".into())),
@@ -138,6 +151,7 @@ impl Guarding {
             Ok(armed) => armed,
             Err(breach) => return self.end(&sandbox, breach).await,
         };
+        known.late.adopt();
         let mut post = Post { all: self.clone(), sandbox, known, watch };
         match post.round(everything()).await {
             Ok(()) => self.man(post),
@@ -152,6 +166,9 @@ impl Guarding {
             post.abort();
         }
         // None is kept of one that was not guarded.
+        if let Some(known) = self.known(&sandbox.id) {
+            known.late.remove();
+        }
         let _ = fs::remove_file(self.file(&sandbox.id));
     }
 
@@ -159,6 +176,10 @@ impl Guarding {
         let number = post.sandbox.number;
         let task = tokio::spawn(post.run()).abort_handle();
         self.posts.lock().unwrap_or_else(PoisonError::into_inner).insert(number, task);
+    }
+
+    fn known(&self, sandbox: &str) -> Option<Known> {
+        serde_json::from_slice(&fs::read(self.file(sandbox)).ok()?).ok()
     }
 
     fn file(&self, sandbox: &str) -> PathBuf {
@@ -268,7 +289,7 @@ impl Post {
         if changed {
             self.store().map_err(|error| self.at_workspace(cannot("written down", &error)))?;
         }
-        Ok(())
+        self.admit_worktrees(&happened).await
     }
 
     /// Whether the directory of a worktree or submodule that a guard lies in is perhaps being removed: it is empty of this name.
