@@ -45,6 +45,15 @@ fn a_repository_made_inside_is_told_once_with_what_git_outside_would_run() {
 }
 
 #[test]
+fn a_repository_made_in_a_workspace_that_had_none_is_told() {
+    for user in users() {
+        let world = World::of(user);
+        leave(&world, "planter", "git init -q . && git config core.fsmonitor ./evil");
+        assert!(told(&world, "planter", "core.fsmonitor").contains("git outside would run"));
+    }
+}
+
+#[test]
 fn a_rebase_that_would_run_commands_is_told() {
     for world in worlds() {
         let line = "mkdir .git/rebase-merge && echo 'exec ./evil' > .git/rebase-merge/git-rebase-todo";

@@ -120,6 +120,24 @@ fn fall_into(user: User, trap: &Trap) -> Result<(), String> {
     check(twin.out().contains("GOT"), "the probe does not work outside", &twin)
 }
 
+#[test]
+fn a_name_that_one_sandbox_leaves_is_a_name_for_the_terminal_that_reads_of_it() {
+    for user in users() {
+        let world = World::of(user);
+        world.git_workspace();
+        let lay = "d=$(printf '.git/worktrees/x\\033]0;title\\007'); mkdir -p \"$d\" && ln -s nowhere \"$d/gitdir\"";
+        world.dunlin(&["run", "--no-tty", "--", "sh", "-c", lay]).expect(0);
+        let refused = world.dunlin(&["run", "--no-tty", "--sandbox", "second", "--", "true"]).expect(125);
+        assert!(refused.err().contains("it is a symbolic link"), "{}", refused.err());
+        assert!(!refused.stderr.contains(&0x1b) && !refused.stderr.contains(&0x07), "{:?}", refused.err());
+        let twin = "import os; print(os.listdir('.git/worktrees'))";
+        assert!(
+            world.finish("/usr/bin/python3", &["-c", twin]).out().contains("\\x1b"),
+            "the name holds none"
+        );
+    }
+}
+
 fn inside(world: &World, trap: &Trap, sandbox: &str, words: &[&str], line: &str) -> Finished {
     let place = world.home().join(trap.workspace);
     let mut command = world.client(&["run", "--no-tty", "--sandbox", sandbox, "-w"]);

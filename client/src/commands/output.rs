@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 use super::Failure;
+use crate::terminal::neutralise::neutralise;
 
 /// Print an answer as it is.
 pub fn answer(bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
@@ -22,9 +23,9 @@ pub fn answer_json(value: &impl Serialize) -> Result<(), Failure> {
     answer(text)
 }
 
-/// Tell the person something that is no answer.
+/// Tell the person something that is no answer. A path in it may have been named by a command, for the terminal to obey.
 pub fn note(message: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "dunlin: {message}");
+    let _ = writeln!(io::stderr().lock(), "dunlin: {}", neutralise(&message.to_string()));
 }
 
 /// Tell the person something, unless standard error is a file or a pipe.

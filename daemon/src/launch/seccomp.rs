@@ -109,10 +109,14 @@ fn scheduling(table: &mut Table, whose: fn(u8) -> SeccompCondition, and_groups: 
     ] {
         table.insert(call, vec![rule(&[whose(0)])]);
     }
-    // What a number names: PRIO_PROCESS is 0, IOPRIO_WHO_PROCESS is 1.
+    // What a number names: PRIO_PROCESS is 0, IOPRIO_WHO_PROCESS is 1, then come groups and users. Init has a group of its own
+    // number, and everybody's user.
     for (call, process) in [(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)] {
         let mut rules = vec![rule(&[is(0, process), whose(1)])];
-        rules.extend(and_groups.then(|| rule(&[is_not(0, process)])));
+        match and_groups {
+            true => rules.push(rule(&[is_not(0, process)])),
+            false => rules.extend([rule(&[is(0, process + 1), is(1, INIT)]), rule(&[is(0, process + 2)])]),
+        }
         table.insert(call, rules);
     }
 }
@@ -228,11 +232,15 @@ const NESTING: &[i64] = &[
     libc::SYS_mount_setattr,
     libc::SYS_move_mount,
     libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
     libc::SYS_pivot_root,
     libc::SYS_setns,
     libc::SYS_umount2,
     libc::SYS_unshare,
 ];
+
+/// open_tree_attr(2) of Linux 6.15: the same number everywhere.
+const OPEN_TREE_ATTR: i64 = 467;
 
 /// What looks into another process.
 const TRACING: &[i64] =

@@ -1,8 +1,9 @@
 //! Owns the look for what a sandbox left in its workspace that git outside would obey: repositories of its own, and the steps of a
 //! rebase that run commands. Nothing prevents them; so they are told.
 //!
-//! Invariant: bounded in entries and time, and says when it was cut short. Follows no link. What is new is known by the kernel's
-//! times, which nobody inside can set: made (a repository) or changed (what its git runs) since the sandbox was.
+//! Invariant: bounded in entries and time, and says when it was cut short. Follows no link and leaves the workspace for nothing that
+//! a file in it names: what is told may reach who left it. What is new is known by the kernel's times, which nobody inside can set:
+//! made (a repository) or changed (what its git runs) since the sandbox was.
 
 use std::{
     collections::VecDeque,
@@ -38,8 +39,11 @@ pub struct Planted {
     pub cut_short: bool,
 }
 
-/// Looks at a workspace for what came or changed since a time (Unix milliseconds).
-pub fn look(workspace: &Path, since_unix_ms: u64) -> Planted {
+/// Looks at a workspace for what came or changed since a time (Unix milliseconds). `guarded`: its own repository has been all along.
+pub fn look(workspace: &Path, since_unix_ms: u64, guarded: bool) -> Planted {
+    // Paths in it are compared with what links lead to.
+    let Ok(workspace) = fs::canonicalize(workspace) else { return Planted::default() };
+    let workspace = workspace.as_path();
     let give_up = Instant::now() + TIME_MAX;
     let mut planted = Planted::default();
     let mut queue = VecDeque::from([workspace.to_path_buf()]);
@@ -55,26 +59,32 @@ pub fn look(workspace: &Path, since_unix_ms: u64) -> Planted {
             let (name, Ok(kind)) = (entry.file_name(), entry.file_type()) else { continue };
             bare += usize::from(["HEAD", "objects", "refs"].iter().any(|part| name == *part));
             if name == ".git" && !kind.is_symlink() {
-                planted.take(&directory, &entry.path(), workspace, since_unix_ms);
+                let own = guarded && directory == workspace;
+                planted.take(&directory, &entry.path(), workspace, own, since_unix_ms);
             } else if kind.is_dir() && !is_store(&entry.path()) {
                 queue.push_back(entry.path());
             }
         }
         // A repository without a work tree: git that is run in it obeys it.
         if bare == 3 && directory != workspace {
-            planted.take(&directory, &directory, workspace, since_unix_ms);
+            planted.take(&directory, &directory, workspace, false, since_unix_ms);
         }
     }
     planted
 }
 
 impl Planted {
-    fn take(&mut self, place: &Path, git: &Path, workspace: &Path, since: u64) {
+    /// `own`: the workspace's guarded repository, of which only a rebase is anybody's to write.
+    fn take(&mut self, place: &Path, git: &Path, workspace: &Path, own: bool, since: u64) {
         let Ok(itself) = fs::symlink_metadata(git) else { return };
-        let directory = if itself.is_dir() { git.to_path_buf() } else { named(git, place) };
+        let directory = if itself.is_dir() { Some(git.to_path_buf()) } else { named(git, place, workspace) };
+        let Some(directory) = directory else {
+            if !own && born_ms(&itself) >= since {
+                self.found.push((place.to_path_buf(), vec!["a repository outside".to_owned()]));
+            }
+            return;
+        };
         let mut runs = rebase_steps(&directory, since);
-        // The workspace's own repository is guarded; only its rebase is anybody's to write.
-        let own = place == workspace;
         let is_new = born_ms(&itself) >= since && !own;
         if !own {
             let programs = programs(&directory);
@@ -95,7 +105,7 @@ impl Planted {
         });
         let line = |(place, runs): &(PathBuf, Vec<String>)| {
             let shown = place.strip_prefix(workspace).ok().filter(|below| *below != Path::new(""));
-            let shown = shown.unwrap_or(place).display();
+            let shown = plain(&shown.unwrap_or(place).to_string_lossy());
             match runs.as_slice() {
                 [] => format!(
                     "{shown} is a repository made inside: git outside obeys it, though it names nothing to run now"
@@ -110,10 +120,11 @@ impl Planted {
     }
 }
 
-/// Where a `.git` file points.
-fn named(git: &Path, place: &Path) -> PathBuf {
+/// Where a `.git` file points, if that lies in the workspace.
+fn named(git: &Path, place: &Path, workspace: &Path) -> Option<PathBuf> {
     let text = String::from_utf8_lossy(&read(git)).into_owned();
-    text.strip_prefix("gitdir:").map_or_else(|| git.to_path_buf(), |path| place.join(path.trim()))
+    let Some(path) = text.strip_prefix("gitdir:") else { return Some(git.to_path_buf()) };
+    fs::canonicalize(place.join(path.trim())).ok().filter(|directory| directory.starts_with(workspace))
 }
 
 /// What git would run of this repository.
@@ -125,17 +136,28 @@ fn programs(directory: &Path) -> Vec<String> {
     if directory.join("commondir").exists() {
         found.push("commondir".to_owned());
     }
-    let hooks = fs::read_dir(directory.join("hooks")).into_iter().flatten().flatten().take(256);
-    for hook in hooks {
-        let name = hook.file_name().to_string_lossy().into_owned();
-        let runs = fs::metadata(hook.path())
-            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+    let hooks = directory.join("hooks");
+    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    if is_link(&hooks) {
+        found.push("hooks by a link".to_owned());
+        return found;
+    }
+    for hook in fs::read_dir(hooks).into_iter().flatten().flatten().take(256) {
+        let name = plain(&hook.file_name().to_string_lossy());
+        let runs = fs::symlink_metadata(hook.path()).is_ok_and(|found| {
+            found.is_symlink() || found.is_file() && found.permissions().mode() & 0o111 != 0
+        });
         if runs && !name.ends_with(".sample") {
             found.push(format!("hooks/{name}"));
         }
     }
     found.truncate(8);
     found
+}
+
+/// A name for people: whoever made it may have wanted more than a name.
+fn plain(name: &str) -> String {
+    name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// The steps of a rebase under way that run a command.
@@ -188,12 +210,13 @@ mod tests {
 
     fn check(since_unix_ms: u64, expected: &[(&str, &[&str])], make: impl FnOnce(&Path)) {
         let workspace = tempfile::tempdir().unwrap();
-        make(workspace.path());
-        let mut found = look(workspace.path(), since_unix_ms).found;
+        let root = fs::canonicalize(workspace.path()).unwrap();
+        make(&root);
+        let mut found = look(workspace.path(), since_unix_ms, true).found;
         found.sort();
         let found: Vec<(String, Vec<String>)> = found
             .into_iter()
-            .map(|(place, runs)| (place.strip_prefix(workspace.path()).unwrap().display().to_string(), runs))
+            .map(|(place, runs)| (place.strip_prefix(&root).unwrap().display().to_string(), runs))
             .collect();
         let expected: Vec<(String, Vec<String>)> = expected
             .iter()
@@ -220,6 +243,43 @@ mod tests {
     }
 
     #[test]
+    fn a_repository_that_came_to_a_workspace_without_one_is_not_its_own() {
+        let workspace = tempfile::tempdir().unwrap();
+        repository(&workspace.path().join(".git"), "[core]\n\tfsmonitor = evil\n");
+        let runs = |guarded| look(workspace.path(), 1, guarded).found.into_iter().map(|(_, runs)| runs);
+        assert_eq!(runs(false).collect::<Vec<_>>(), [["core.fsmonitor"]]);
+        assert_eq!(runs(true).count(), 0);
+    }
+
+    #[test]
+    fn nothing_outside_is_told_of_by_what_lies_inside_and_names_say_no_more_than_names() {
+        let outside = tempfile::tempdir().unwrap();
+        repository(outside.path(), "[core]\n\tsshCommand = secret\n");
+        let secret = outside.path().join("hooks/secret-tool");
+        fs::write(&secret, "").unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o755)).unwrap();
+        let workspace = tempfile::tempdir().unwrap();
+        let path = |name: &str| workspace.path().join(name);
+        for name in ["file", "hooks", "hook\u{1b}[2J"] {
+            repository(&path(name).join(".git"), "");
+        }
+        fs::remove_dir_all(path("file/.git")).unwrap();
+        fs::write(path("file/.git"), format!("gitdir: {}\n", outside.path().display())).unwrap();
+        fs::remove_dir(path("hooks/.git/hooks")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("hooks"), path("hooks/.git/hooks")).unwrap();
+        std::os::unix::fs::symlink(&secret, path("hook\u{1b}[2J/.git/hooks/\n")).unwrap();
+        let mut lines = look(workspace.path(), 1, true).lines(&fs::canonicalize(workspace.path()).unwrap());
+        lines.sort();
+        let end = ": git outside would run what was put there inside";
+        let expected = [
+            format!("file{end} (a repository outside); look at it first"),
+            format!("hook\\u{{1b}}[2J{end} (hooks/\\n); look at it first"),
+            format!("hooks{end} (hooks by a link); look at it first"),
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
     fn a_bare_repository_and_a_rebase_that_runs_commands_are_found() {
         check(1, &[("", &["exec lines of a rebase"]), ("bare", &["core.hookspath"])], |workspace| {
             repository(&workspace.join(".git"), "");
@@ -238,7 +298,7 @@ mod tests {
         for number in 0..=TOLD_MAX {
             repository(&workspace.path().join(format!("{number}/.git")), "");
         }
-        let planted = look(workspace.path(), 1);
+        let planted = look(workspace.path(), 1, true);
         assert!(planted.cut_short && planted.found.len() == TOLD_MAX);
         assert!(planted.lines(workspace.path()).last().unwrap().contains("cut short"));
     }

@@ -29,6 +29,9 @@ pub struct Residue {
     pub cgroups: Vec<PathBuf>,
     /// Placeholders of ours in git directories that this sandbox needs, as others may.
     pub placeholders: Vec<PathBuf>,
+    /// The workspace had a repository of its own that is guarded as the profile wants.
+    #[serde(default)]
+    pub own_repository: bool,
     /// The directory that stands in for private ones where there is no mount namespace.
     pub stand_in: Option<PathBuf>,
 }
@@ -36,6 +39,7 @@ pub struct Residue {
 impl Residue {
     /// Makes the placeholders that are missing, and shares those that another sandbox of this worker needs.
     pub fn hold_placeholders(&mut self, repositories: &Repositories, git: &Git) -> Result<(), SandboxError> {
+        self.own_repository = !repositories.directories.is_empty();
         let placeholders = repositories.placeholders(git);
         placeholders.into_iter().try_for_each(|(path, placeholder)| self.hold(path, placeholder))
     }

@@ -51,7 +51,8 @@ impl Planting {
         tokio::spawn(async move {
             let (workspace, since) =
                 (PathBuf::from(&sandbox.workspace), sandbox.created_unix_ms.saturating_sub(CLOCK_STEP_MS));
-            let looked = tokio::task::spawn_blocking(move || planted::look(&workspace, since)).await;
+            let guarded = sandbox.residue.own_repository;
+            let looked = tokio::task::spawn_blocking(move || planted::look(&workspace, since, guarded)).await;
             if let Ok(planted) = looked {
                 all.tell(&session, &sandbox, planted).await;
             }

@@ -43,16 +43,37 @@ if allowed(lambda: fcntl.fcntl(os.open('README', os.O_RDONLY), fcntl.F_SETLEASE,
     ),
     Attempt::python(
         "slow init down by its niceness, scheduler, processors or input and output",
-        "init = family()[1]
+        "import subprocess
+init = family()[1]
+# Outside the victim's group is that of the tests.
+group = subprocess.Popen(['timeout', '5', 'sleep', '5'], start_new_session=True).pid if victim else init
 ioprio = 251 if os.uname().machine == 'x86_64' else 30
 for change in (
     lambda: os.setpriority(os.PRIO_PROCESS, init, 19),
+    lambda: os.setpriority(os.PRIO_PGRP, group, 19),
     lambda: os.sched_setscheduler(init, os.SCHED_IDLE, os.sched_param(0)),
     lambda: os.sched_setaffinity(init, {min(os.sched_getaffinity(0))}),
 ):
     if allowed(change): got()
-if call(ioprio, 1, init, 3 << 13)[0] == 0: got()",
+if call(ioprio, 1, init, 3 << 13)[0] == 0: got()
+if call(ioprio, 2, group, 3 << 13)[0] == 0: got()",
     ),
+    Attempt::python(
+        "slow everybody of this user down, init too",
+        "ioprio = 251 if os.uname().machine == 'x86_64' else 30
+if allowed(lambda: os.setpriority(os.PRIO_USER, 0, 1)): got()
+if call(ioprio, 3, 0, (2 << 13) | 4)[0] == 0: got()",
+    )
+    // Outside it would slow down the tests' own user.
+    .twin(Twin::Behind(&["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"])),
+    Attempt::python(
+        "ask for init's memory to be taken away",
+        "vector = ctypes.create_string_buffer(struct.pack('QQ', 4096, 4096))
+# process_madvise with MADV_COLD of what is not there.
+handle = call(SYS.pidfd_open, family()[1], 0)[0]
+if handle >= 0: reached(440, handle, vector, 1, 20, 0)",
+    )
+    .twin(Twin::Root),
     Attempt::shell(
         "signal everybody at once",
         "kill -URG -1; kill -CHLD -1; true",
