@@ -18,8 +18,10 @@ const DEVICE_LINKS: &[(&str, &str)] = &[
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// Parts of /proc that kuid 0 could write to without any capability.
+/// Parts of /proc that kuid 0 could write to without any capability. Init's files are root's, as those of all that is undumpable:
+/// its scheduling group and its place in the order of the out-of-memory killer.
 const PROC_READ_ONLY: &[&str] = &[
+    "/proc/1",
     "/proc/acpi",
     "/proc/bus",
     "/proc/fs",

@@ -20,6 +20,8 @@ use crate::regular;
 /// Git directories of submodules looked for, and how deep their names may nest.
 const MODULES_MAX: usize = 512;
 const MODULE_DEPTH_MAX: usize = 8;
+/// Git's configuration for everybody on the machine.
+const SYSTEM_CONFIGURATION: &str = "/etc/gitconfig";
 /// How deep git itself follows includes.
 const INCLUDE_DEPTH_MAX: usize = 10;
 
@@ -138,6 +140,7 @@ impl Repositories {
             found.guard_named(&real, workspace, Key::Config);
             found.guard_configured(&file, workspace, workspace, 0)?;
         }
+        found.guard_configured(Path::new(SYSTEM_CONFIGURATION), workspace, workspace, 0)?;
         Ok(found)
     }
 

@@ -88,6 +88,17 @@ pub const ATTEMPTS: &[Attempt] = &[
         .seen_by("[ $(stat -c %Y outside/file) = 1 ]"),
     Attempt::python("set an attribute of a file outside", "allowed(lambda: os.setxattr(f'{out}/file', 'user.x', b'x'))")
         .seen_by("/usr/bin/python3 -c 'import os; os.getxattr(\"outside/file\", \"user.x\")'"),
+    Attempt::python(
+        "set the flags of a file outside",
+        "import fcntl
+# FS_IOC_GETFLAGS, FS_IOC_SETFLAGS: no dump.
+def change():
+    file = os.open(f'{out}/file', os.O_RDONLY)
+    flags = struct.unpack('l', fcntl.ioctl(file, 0x80086601, bytes(8)))[0]
+    fcntl.ioctl(file, 0x40086602, struct.pack('l', flags | 0x40))
+if allowed(change): got()",
+    )
+    .needs("lsattr -d outside"),
     Attempt::python("give a file outside away", "allowed(lambda: os.chown(f'{out}/file', 4321, 4321))")
         .seen_by("[ $(stat -c %u outside/file) = 4321 ]")
         .twin(Twin::Root),

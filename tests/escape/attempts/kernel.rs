@@ -32,6 +32,28 @@ child = call(SYS.clone3, arguments, 64)[0]
 if child == 0: os._exit(0)
 if child > 0: got()",
     ),
+    Attempt::python("make a time namespace", "if call(SYS.unshare, 0x80)[0] == 0: got()").twin(Twin::Root),
+    Attempt::python(
+        "get a namespace of init's or the reaper's by a handle on it",
+        "import fcntl
+for pid in family():
+    handle = call(SYS.pidfd_open, pid, 0)[0]
+    # PIDFD_GET_MNT_NAMESPACE, PIDFD_GET_NET_NAMESPACE, PIDFD_GET_USER_NAMESPACE of Linux 6.11
+    for request in (0xFF03, 0xFF04, 0xFF09):
+        if handle >= 0 and allowed(lambda: fcntl.ioctl(handle, request, 0)): got()",
+    )
+    .needs("awk -F. '{exit !($1 > 6 || $1 == 6 && $2 >= 11)}' /proc/sys/kernel/osrelease"),
+    Attempt::python(
+        "walk to another mount namespace",
+        "import fcntl
+# NS_MNT_GET_NEXT and NS_MNT_GET_PREV of Linux 6.12
+own = os.open('/proc/self/ns/mnt', os.O_RDONLY)
+info = bytearray(16)
+for request in (0x8010B70B, 0x8010B70C):
+    if allowed(lambda: fcntl.ioctl(own, request, info)): got()",
+    )
+    .twin(Twin::Root)
+    .needs("awk -F. '{exit !($1 > 6 || $1 == 6 && $2 >= 12)}' /proc/sys/kernel/osrelease"),
     Attempt::python(
         "enter the namespaces of the daemon, init or itself",
         "for pid in [daemon, *family(), os.getpid()]:
@@ -65,6 +87,9 @@ if call(SYS.mount_setattr, -100, b'/', 0, clear, 32)[0] == 0: got()",
     .twin(OWN_MOUNTS),
     Attempt::python("make a file system by the new calls", "if call(SYS.fsopen, b'tmpfs', 0)[0] >= 0: got()").twin(OWN_MOUNTS),
     Attempt::python("copy a tree of mounts", "if call(SYS.open_tree, -100, b'/', 1)[0] >= 0: got()").twin(OWN_MOUNTS),
+    Attempt::python("copy a tree of mounts by the call that also changes it", "if call(467, -100, b'/', 1, None, 0)[0] >= 0: got()
+reached(467, -1, None, 0, None, 0)")
+        .twin(OWN_MOUNTS),
     Attempt::python("move a mount", "reached(SYS.move_mount, -1, b'', -1, b'', 4)").twin(OWN_MOUNTS),
     Attempt::python("put another root in place", "reached(SYS.pivot_root, b'/nowhere', b'/nowhere')").twin(OWN_MOUNTS),
     Attempt::python("change the root", "if call(SYS.chroot, b'/tmp')[0] == 0: got()").twin(Twin::Root),
@@ -144,6 +169,15 @@ for line in subprocess.run(['cat', '/proc/self/status'], capture_output=True, te
         "if writable(['/proc'], lambda path: re.match('/proc/([0-9]+|self|thread-self|sys)$', path)): got()",
     )
     .twin(Twin::Root),
+    Attempt::python(
+        "slow init down by its scheduling group, or have it killed first when memory is short",
+        "for name, value in (('autogroup', '19'), ('oom_score_adj', '1000')):
+    try:
+        with open(f'/proc/{family()[1]}/{name}', 'w') as file: file.write(value)
+        got()
+    except OSError:
+        pass",
+    ),
     Attempt::python("open a file of /sys for writing", "if writable(['/sys/kernel', '/sys/power', '/sys/module', '/sys/class/net']): got()")
         .twin(Twin::Root),
     Attempt::python("open a file of a cgroup's for writing", "if writable(['/sys/fs/cgroup']): got()").twin(Twin::Root),
