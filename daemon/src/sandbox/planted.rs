@@ -133,7 +133,12 @@ fn programs(directory: &Path) -> Vec<String> {
     for name in ["config", "config.worktree"] {
         found.extend(ConfigReading::of(&read(&directory.join(name))).runs());
     }
-    if directory.join("commondir").exists() {
+    // A worktree's names the repository that it lies in.
+    let above = directory.parent().filter(|above| above.ends_with("worktrees")).and_then(Path::parent);
+    let common =
+        fs::canonicalize(directory.join(String::from_utf8_lossy(&read(&directory.join("commondir"))).trim()));
+    let is_itself = common.is_ok_and(|common| Some(common.as_path()) == above);
+    if directory.join("commondir").exists() && !is_itself {
         found.push("commondir".to_owned());
     }
     let hooks = directory.join("hooks");
@@ -240,6 +245,21 @@ mod tests {
         };
         check(1, &[("a", &[]), ("b", &["alias.x", "core.fsmonitor"]), ("c", &["hooks/pre-commit"])], make);
         check(u64::MAX, &[], make);
+    }
+
+    #[test]
+    fn a_worktree_made_inside_runs_nothing_unless_it_names_another_repository() {
+        let make = |common: &'static str| {
+            move |workspace: &Path| {
+                let directory = workspace.join(".git/worktrees/tree");
+                repository(&directory, "");
+                fs::write(directory.join("commondir"), common).unwrap();
+                fs::create_dir(workspace.join("tree")).unwrap();
+                fs::write(workspace.join("tree/.git"), format!("gitdir: {}\n", directory.display())).unwrap();
+            }
+        };
+        check(1, &[("tree", &[])], make("../..\n"));
+        check(1, &[("tree", &["commondir"])], make("../../../evil\n"));
     }
 
     #[test]

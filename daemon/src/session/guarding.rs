@@ -223,6 +223,8 @@ impl Guarding {
 impl Post {
     async fn run(mut self) {
         let breach = self.watch_until_breached().await;
+        // Its end is news that stops this post, and whoever looks is still to be told.
+        self.all.posts.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sandbox.number);
         self.end(breach).await;
     }
 
