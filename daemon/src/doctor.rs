@@ -1,9 +1,9 @@
 //! Owns the answer to "what would a session get here": the real chain in a throw-away sandbox, as findings.
 //!
-//! Invariant: launches by the same [`establish`] as every session, so what it says and what a session gets cannot
-//! differ. Leaves nothing behind. Does not mend: each finding names the command that does.
+//! Invariant: launches by the same [`establish`] as every session and runs a command there that looks at itself, so what it
+//! says and what a session gets cannot differ. Leaves nothing behind. Does not mend: each finding names the command that does.
 
-use std::{fmt::Write, path::Path};
+use std::{fmt::Write, future::Future, path::Path};
 
 use dunlin_sandbox_profiles::Isolation;
 use serde::Serialize;
@@ -11,8 +11,8 @@ use serde::Serialize;
 use crate::{
     launch::plan::Layer,
     sandbox::{
-        LaunchPort, Machine, Policy, SandboxError, Want, Weakening, cgroup::CgroupPlace, establish,
-        layers::LANDLOCK_ALONE, probe, remedy,
+        Established, LaunchPort, Machine, Policy, SandboxError, Want, Weakening, cgroup::CgroupPlace,
+        establish, layers::LANDLOCK_ALONE, probe, remedy,
     },
 };
 
@@ -73,11 +73,26 @@ const LAYERS: &[(Layer, &str)] = &[
     (Layer::Undumpable, "memory out of reach"),
 ];
 
+/// The command of the trial: what the kernel says of the process that it is.
+const LOOK: &str = "while read -r name value; do case $name in NoNewPrivs:|Seccomp:|CapEff:) echo \"$name $value\";; esac; \
+    done < /proc/self/status";
+
+/// Whoever launches sandboxes and starts sessions in them.
+pub trait Trial: LaunchPort {
+    /// Runs a command in a sandbox to its end: its exit code and its output, or why there is no session.
+    fn run(
+        &self,
+        want: &Want,
+        made: &Established,
+        argv: Vec<Vec<u8>>,
+    ) -> impl Future<Output = Result<(i32, String), String>> + Send;
+}
+
 /// Tries what `want` asks for. `name` is a sandbox name that no session uses.
-pub async fn examine<P: LaunchPort>(port: &P, want: &Want, name: &str, machine: &Machine) -> Report {
+pub async fn examine<T: Trial>(trial: &T, want: &Want, name: &str, machine: &Machine) -> Report {
     let isolation = Some(Isolation::BestEffort);
     let want = Want { isolation, sandbox: name.to_owned(), ..want.clone() };
-    let result = establish(port, &want, machine).await;
+    let result = establish(trial, &want, machine).await;
     let mut report = Report {
         full: false,
         profile: want.profile.name.clone(),
@@ -87,10 +102,15 @@ pub async fn examine<P: LaunchPort>(port: &P, want: &Want, name: &str, machine: 
     };
     match result {
         Ok(made) => {
-            port.end(made.sandbox_id).await;
+            let argv = ["sh", "-c", LOOK].map(|word| word.as_bytes().to_vec());
+            let seen = trial.run(&want, &made, argv.to_vec()).await;
+            trial.end(made.sandbox_id).await;
             made.residue.remove();
-            report.full = made.policy.weakenings.is_empty();
             report.findings = findings(&made.policy, machine);
+            let session = session(seen, made.policy.layers.confined);
+            report.full = made.policy.weakenings.is_empty() && session.state == State::Ok;
+            report.refused = (session.state != State::Ok).then(|| session.detail.clone());
+            report.findings.push(session);
             report.weakenings = made.policy.weakenings;
         }
         Err(error) => {
@@ -147,13 +167,42 @@ impl Report {
 }
 
 fn findings(policy: &Policy, machine: &Machine) -> Vec<Finding> {
-    let mut all = vec![kernel(machine)];
+    let mut all = vec![kernel(machine), user(machine)];
     all.extend(LAYERS.iter().map(|(layer, made)| layer_finding(*layer, made, policy)));
     all.push(landlock(policy, machine));
     all.extend(seccomp(policy));
     all.push(cgroup(policy, machine));
     all.extend(surroundings(machine).into_iter().skip(1));
     all
+}
+
+/// What the command of the trial came to.
+fn session(seen: Result<(i32, String), String>, confined: bool) -> Finding {
+    let missing = |detail: String| finding("session", State::Missing, &detail, "see `dunlin daemon logs`");
+    let text = match seen {
+        Err(why) => return missing(format!("no command can be started: {why}")),
+        Ok((0, text)) => text,
+        Ok((code, text)) => {
+            return missing(format!("a command that looks at itself ended with {code}: {text}"));
+        }
+    };
+    let says = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+    let capabilities = says("CapEff:").trim_start_matches('0');
+    if !confined {
+        return finding("session", State::Ok, "a command runs", "");
+    }
+    match (says("Seccomp:"), says("NoNewPrivs:"), says("CapEff:").is_empty(), capabilities) {
+        ("2", "1", false, "") => finding(
+            "session",
+            State::Ok,
+            "a command runs: filtered, without capabilities or a way to any",
+            "",
+        ),
+        _ => missing(format!(
+            "a command runs without what was put in force: {}",
+            text.trim().replace('\n', ", ")
+        )),
+    }
 }
 
 /// A finding about a layer; the article of its name is for sentences.
@@ -209,6 +258,14 @@ fn kernel(machine: &Machine) -> Finding {
         true => finding("kernel", State::Missing, &detail, "use Linux 5.13 or later"),
         false => finding("kernel", State::Ok, &detail, ""),
     }
+}
+
+fn user(machine: &Machine) -> Finding {
+    let detail = match machine.uid {
+        0 => "root: sandboxes keep uid 0, without capabilities".to_owned(),
+        uid => format!("uid {uid}"),
+    };
+    finding("user", State::Ok, &detail, "")
 }
 
 fn landlock(policy: &Policy, machine: &Machine) -> Finding {

@@ -12,10 +12,13 @@ use crate::{
     },
 };
 
+const CONFINED: &str = "CapEff: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\n";
+
 /// A keeper on a machine that refuses some layers.
-#[derive(Default)]
 struct Keeper {
     refused: Vec<Layer>,
+    /// What a command sees of itself, or why none starts.
+    seen: Result<(i32, String), String>,
     live: Mutex<Vec<u64>>,
 }
 
@@ -38,12 +41,23 @@ impl LaunchPort for Keeper {
     }
 }
 
+impl Trial for Keeper {
+    async fn run(&self, _: &Want, made: &Established, _: Vec<Vec<u8>>) -> Result<(i32, String), String> {
+        assert_eq!(*self.live.lock().unwrap(), [made.sandbox_id], "it runs in the sandbox");
+        self.seen.clone()
+    }
+}
+
 fn examine_with(refused: &[Layer], machine: &Machine) -> Report {
+    examine_and_see(refused, Ok((0, CONFINED.to_owned())), machine)
+}
+
+fn examine_and_see(refused: &[Layer], seen: Result<(i32, String), String>, machine: &Machine) -> Report {
     let place = tempfile::tempdir().unwrap();
     let mut wish = want("workspace-write");
     wish.workspace = std::fs::canonicalize(place.path()).unwrap().join("app");
     std::fs::create_dir(&wish.workspace).unwrap();
-    let keeper = Keeper { refused: refused.to_vec(), ..Keeper::default() };
+    let keeper = Keeper { refused: refused.to_vec(), seen, live: Mutex::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let report = runtime.block_on(examine(&keeper, &wish, "doctor", machine));
     assert_eq!(*keeper.live.lock().unwrap(), [] as [u64; 0], "the sandbox was thrown away");
@@ -59,10 +73,27 @@ fn state(report: &Report, name: &str) -> State {
 fn a_machine_with_everything_is_full() {
     let report = examine_with(&[], &machine());
     assert_eq!(report.headline(), "FULL");
-    for name in ["kernel", "user namespace", "mounts", "/proc", "Landlock", "seccomp"] {
+    for name in ["kernel", "user namespace", "mounts", "/proc", "Landlock", "seccomp", "session"] {
         assert_eq!(state(&report, name), State::Ok, "{name}");
     }
     assert_eq!(state(&report, "cgroup"), State::NotNeeded);
+}
+
+#[test]
+fn a_sandbox_in_which_no_command_is_held_is_refused() {
+    let seen = |text: &str| Ok((0, text.to_owned()));
+    for (seen, told) in [
+        (Err("sh is not there".to_owned()), "sh is not there"),
+        (Ok((127, String::new())), "ended with 127"),
+        (seen(&CONFINED.replace("Seccomp: 2", "Seccomp: 0")), "Seccomp: 0"),
+        (seen(&CONFINED.replace("NoNewPrivs: 1", "NoNewPrivs: 0")), "NoNewPrivs: 0"),
+        (seen(&CONFINED.replace("00\n", "01\n")), "CapEff: 0000000000000001"),
+        (seen(""), "without what was put in force"),
+    ] {
+        let report = examine_and_see(&[], seen, &machine());
+        assert_eq!((report.full, state(&report, "session")), (false, State::Missing), "{told}");
+        assert!(report.headline().starts_with("REFUSED: ") && report.headline().contains(told), "{report:?}");
+    }
 }
 
 #[test]

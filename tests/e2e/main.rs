@@ -8,6 +8,7 @@ mod approvals_terminal;
 mod attach;
 mod bad_input;
 mod demo;
+mod doctor;
 mod exec;
 mod headless;
 mod limits;

@@ -14,7 +14,12 @@ use crate::{
     clock::unix_ms,
     doctor::{self, Finding},
     ids,
-    session::{SessionError, sandboxes::Port, start::Starter, state::Ended},
+    sandbox::{Established, Want},
+    session::{
+        SessionError,
+        start::{Starter, trial::Trial},
+        state::Ended,
+    },
 };
 
 /// The service.
@@ -60,10 +65,10 @@ impl DaemonService for DaemonsService {
     ) -> Result<Response<v1::DoctorResponse>, Status> {
         let placement = convert::placement(request.into_inner().placement)?;
         let want = self.starter.want(&placement)?;
-        let port = Port { link: self.starter.link.clone() };
+        let trial = Trial { starter: &self.starter, placement: &placement };
         // A name that nobody can give to a sandbox of theirs: blanks are refused there.
         let name = format!("doctor {}", ids::new_id());
-        let report = doctor::examine(&port, &want, &name, &self.starter.machine).await;
+        let report = doctor::examine(&trial, &want, &name, &self.starter.machine).await;
         Ok(Response::new(v1::DoctorResponse {
             findings: report.findings.iter().map(finding_out).collect(),
             full: report.full,
@@ -115,6 +120,17 @@ impl DaemonService for DaemonsService {
         }
         self.starter.link.stop().await.map_err(SessionError::from)?;
         Ok(Response::new(v1::StopResponse { ended_sessions: running }))
+    }
+}
+
+impl doctor::Trial for Trial<'_> {
+    async fn run(
+        &self,
+        want: &Want,
+        made: &Established,
+        argv: Vec<Vec<u8>>,
+    ) -> Result<(i32, String), String> {
+        self.session(want, made, argv).await.map_err(|error| error.to_string())
     }
 }
 

@@ -1,5 +1,7 @@
 //! From a request to a running session: profile, sandbox, environment, command line, keeper.
 
+pub mod trial;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -160,12 +162,7 @@ impl Starter {
         let mut attempt = 1;
         let (spec, reply) = loop {
             let sandbox = self.admitted_sandbox(&want, &policy.key, &admitted).await?;
-            let id = ids::new_id();
-            let spec = spec(start, &cwd, &policy, &sandbox, &id);
-            let mut record = record_of(start, &cwd, &sandbox, &policy, id);
-            record.notes.extend(notes::of_session(start, &sandbox, &policy, &self.profiles));
-            let frame = start_frame(start, sandbox.number, &policy);
-            let reply = self.ask(frame, &spec, &record).await?;
+            let (spec, reply) = self.start_in(start, &cwd, &policy, &sandbox).await?;
             if reply.refusal != Refusal::Unknown || attempt == SANDBOXES_TRIED {
                 break (spec, reply);
             }
@@ -218,6 +215,22 @@ impl Starter {
             self.link.ask(Frame::new(SET_RECORD, number), &[], &[file.as_fd()]).await?;
         }
         Ok(())
+    }
+
+    /// Asks the keeper for a session in this sandbox.
+    async fn start_in(
+        &self,
+        start: &Start,
+        cwd: &Path,
+        policy: &Policy,
+        sandbox: &SandboxRecord,
+    ) -> Result<(SpawnSpec, Reply), SessionError> {
+        let id = ids::new_id();
+        let spec = spec(start, cwd, policy, sandbox, &id);
+        let mut record = record_of(start, cwd, sandbox, policy, id);
+        record.notes.extend(notes::of_session(start, sandbox, policy, &self.profiles));
+        let reply = self.ask(start_frame(start, sandbox.number, policy), &spec, &record).await?;
+        Ok((spec, reply))
     }
 
     async fn ask(&self, frame: Frame, spec: &SpawnSpec, record: &Record) -> Result<Reply, SessionError> {
