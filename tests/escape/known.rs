@@ -63,6 +63,8 @@ const LIMITS: &[Limit] = &[
             "plant a hook where the configuration looks for them",
             "write a file that the configuration includes",
             "write a file that an included file includes",
+            "write a file that is included below a comment that ends in a backslash",
+            "write a file that the configuration of a submodule includes",
             "plant a hook below the directory that the configuration looks in",
             "put another repository in the place of .git",
             "put a file that names another repository in the place of .git",

@@ -172,6 +172,35 @@ fn a_link_in_place_of_a_guarded_name_is_refused() {
 }
 
 #[test]
+fn a_configuration_that_cannot_be_read_whole_is_refused() {
+    let refused = |make: &dyn Fn(&Path)| {
+        let place = Place::new();
+        place.repository("app");
+        make(&place.root.join("app/.git/config"));
+        Repositories::gather(&place.root.join("app"), &place.caller()).unwrap_err().to_string()
+    };
+    let giant = |path: &Path| fs::write(path, "#\n".repeat(1 << 20)).unwrap();
+    assert!(refused(&giant).contains("longer than 1 MiB"));
+    let pipe = |path: &Path| {
+        fs::remove_file(path).unwrap();
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    };
+    assert!(refused(&pipe).contains("no regular file"));
+}
+
+#[test]
+fn what_a_submodules_configuration_names_is_seen_from_its_own_tree() {
+    let place = Place::new();
+    place.repository("library");
+    place.repository("app");
+    place.git("app", &["submodule", "--quiet", "add", "../library", "deps/library"]);
+    fs::create_dir(place.root.join("app/deps/library/hooks")).unwrap();
+    place.git("app/deps/library", &["config", "core.hooksPath", "hooks"]);
+    let guards = place.guards(&place.gather("app"));
+    assert!(guards.contains(&"app/deps/library/hooks".to_owned()), "{guards:?}");
+}
+
+#[test]
 fn allowed_keys_get_neither_guard_nor_placeholder() {
     let place = Place::new();
     place.repository("app");

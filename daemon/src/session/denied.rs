@@ -62,7 +62,8 @@ pub fn look(text: &str, profile: &str, confinement: Confinement) -> Denied {
         format!("profile {profile} has no network; a person can allow hosts with --allow-host HOST")
     } else if first.contains(".git") {
         format!(
-            "profile {profile} keeps git's configuration and hooks read-only, because the host runs them later"
+            "profile {profile} keeps git's configuration and hooks read-only, because the host runs them later: git left out what it \
+             would have written there (a branch's upstream, a remote); a person can lift that with `git.config = \"allow\"` in a profile"
         )
     } else {
         format!(

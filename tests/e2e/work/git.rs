@@ -110,6 +110,16 @@ fn what_must_write_the_configuration_fails_and_the_model_reads_why() {
         assert_ne!(result["exit_code"], 0, "{result}");
         let hint = result["sandbox"]["hint"].as_str().unwrap_or_default();
         assert!(hint.contains("git's configuration"), "{result}");
+        world.finish("git", &["remote", "add", "origin", "https://example.test/a.git"]).expect(0);
+        world.finish("git", &["update-ref", "refs/remotes/origin/topic", "HEAD"]).expect(0);
+        // The branch is made; only what it follows is not written down.
+        let result =
+            super::exec(&world, &serde_json::json!({"input": ["git checkout -b mine origin/topic"]}));
+        assert_eq!(result["exit_code"], 0, "{result}");
+        assert!(result["stdout"].as_str().unwrap_or_default().contains("config"), "{result}");
+        let hint = result["sandbox"]["hint"].as_str().unwrap_or_default();
+        assert!(hint.contains("upstream") && hint.contains("git.config = \"allow\""), "{result}");
+        check(&world, "git branch --show-current", "mine");
         check(&world, "git config --global alias.st status && git st --short", "");
         inside(&world, "git remote add elsewhere /x").expect(128);
     }

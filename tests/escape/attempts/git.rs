@@ -77,6 +77,28 @@ printf '[core]\nfsmonitor = %s/evil\n' $PWD > second"#,
     .before("printf '[include]\npath = second\n' > first && echo > second && git config include.path ../first")
     .seen_by(STATUS),
     Attempt::shell(
+        "write a file that the configuration includes behind a mebibyte of comments",
+        r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > evil; chmod +x evil
+printf '[core]\nfsmonitor = %s/evil\n' $PWD >> included"#,
+    )
+    .before("echo > included && yes '# a line of a comment' | head -n 60000 >> .git/config && printf '[include]\npath = ../included\n' >> .git/config")
+    .or_refused("it is longer than 1 MiB")
+    .seen_by(STATUS),
+    Attempt::shell(
+        "write a file that is included below a comment that ends in a backslash",
+        r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > evil; chmod +x evil
+printf '[core]\nfsmonitor = %s/evil\n' $PWD >> included"#,
+    )
+    .before("echo > included && printf '# a comment \\134\n[include]\npath = ../included\n' >> .git/config")
+    .seen_by(STATUS),
+    Attempt::shell(
+        "write a file that the configuration of a submodule includes",
+        r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > evil; chmod +x evil
+printf '[core]\nfsmonitor = %s/evil\n' $PWD >> included"#,
+    )
+    .before(SUBMODULE_THAT_INCLUDES)
+    .seen_by(STATUS_OF_PART),
+    Attempt::shell(
         "plant a hook where the configuration looks for them by way of a link",
         r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > evil; chmod +x evil
 rm -f link; mkdir link; cp evil link/pre-commit"#,
@@ -189,4 +211,7 @@ mkdir new && cd new && git init -q . && git config core.fsmonitor $PWD/../evil"#
 
 const SUBMODULE: &str = "git init -q --bare .git/modules/part && git -C .git/modules/part config core.bare false && \
     git -C .git/modules/part config core.worktree ../../../part && mkdir part && echo 'gitdir: ../.git/modules/part' > part/.git";
+const SUBMODULE_THAT_INCLUDES: &str = "git init -q --bare .git/modules/part && git -C .git/modules/part config core.bare false && \
+    git -C .git/modules/part config core.worktree ../../../part && mkdir part && echo 'gitdir: ../.git/modules/part' > part/.git && \
+    echo > included && git -C .git/modules/part config include.path ../../../included";
 const STATUS_OF_PART: &str = "git -c safe.directory='*' -C workspace/part status; test -e outside/pwned";
