@@ -48,6 +48,19 @@ while True:
                 pass
 "#;
 
+/// Writes down every process that is ever seen inside.
+const SEEING: &str = r#"
+import os
+seen = set()
+print("spins", flush=True)
+while True:
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if pid not in seen:
+            seen.add(pid)
+            with open("seen", "a") as file:
+                file.write(pid + "\n")
+"#;
+
 /// A world with a repository and a sandbox in which `script` runs, as the session "inside".
 fn living(user: User, script: &[&str]) -> World {
     let world = World::of(user);
@@ -160,6 +173,23 @@ fn who_spins_inside_while_the_host_replaces_the_configuration_ends_its_sandbox()
         if written() || ended() {
             until_breached(&world, ".git/config");
         }
+    });
+}
+
+#[test]
+fn who_puts_a_guard_back_is_never_seen_inside() {
+    each(&["python3", "-c", SEEING], |world| {
+        until("it spins", || world.dunlin(&["logs", "inside"]).out().contains("spins").then_some(()));
+        let seen = || fs::read_to_string(world.workspace().join("seen")).unwrap_or_default().lines().count();
+        until("init, the reaper and the command", || (seen() >= 3).then_some(()));
+        for round in 1..=20 {
+            git(&world, &["config", "x.y", &round.to_string()]);
+            let mended = || noted(&world, "sandbox.guard_mended", ".git/config").len() >= round;
+            until("the guard is back", || mended().then_some(()));
+        }
+        assert_eq!(seen(), 3);
+        // Whoever really comes is seen.
+        world.dunlin(&["run", "--no-tty", "--", "sh", "-c", "until grep -qx $$ seen; do :; done"]).expect(0);
     });
 }
 
