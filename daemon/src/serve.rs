@@ -36,7 +36,7 @@ use crate::{
     sandbox::Machine,
     session::{
         admission, events::Listener, guarding::Guarding, patches::Patches, planting::Planting, recorder,
-        registry::Registry, retention, sandboxes::Sandboxes, start::Starter,
+        registry::Registry, retention, sandboxes::Sandboxes, start::Starter, waiting,
     },
 };
 
@@ -103,6 +103,7 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     sandboxes.sweep(&link).await;
     starter.machine.cgroup.sweep(starter.machine.keeper);
     tokio::spawn(retention::run(starter.clone(), configuration.clone()));
+    tokio::spawn(waiting::run(starter.registry.clone(), link.clone()));
     let patches = Patches::open(starter.clone(), &place.state)?;
     let settling = patches.clone();
     tokio::spawn(async move { settling.settle().await });

@@ -9,6 +9,7 @@ mod attach;
 mod bad_input;
 mod demo;
 mod doctor;
+mod events;
 mod exec;
 mod headless;
 mod limits;

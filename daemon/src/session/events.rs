@@ -63,6 +63,7 @@ impl Listener {
             SANDBOX_ENDED => {
                 if let Some(record) = self.sandboxes.ended(frame.id) {
                     record.residue.remove();
+                    self.registry.announce_sandbox("sandbox.ended", &record.id, &record.workspace);
                 }
             }
             SESSION => {

@@ -30,6 +30,7 @@ pub mod sandboxes;
 pub mod start;
 pub mod state;
 pub mod wait;
+pub mod waiting;
 
 use std::{
     collections::HashMap,

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use super::{Record, Session, SessionError, recorder::Recorder};
 use crate::{clock::unix_ms, keeper::control::Ended};
@@ -60,6 +60,8 @@ pub struct Registry {
     table: Arc<RwLock<Table>>,
     happenings: broadcast::Sender<Happening>,
     recorder: Recorder,
+    /// Somebody began to watch.
+    watched: Arc<Notify>,
     state: Arc<Path>,
 }
 
@@ -70,6 +72,7 @@ impl Registry {
             table: Arc::default(),
             happenings: broadcast::Sender::new(EVENTS_BEHIND_MAX),
             recorder: Recorder::default(),
+            watched: Arc::default(),
             state: state.into(),
         }
     }
@@ -191,6 +194,16 @@ impl Registry {
         });
     }
 
+    /// The same of a sandbox.
+    pub fn announce_sandbox(&self, kind: &'static str, sandbox: &str, workspace: &str) {
+        self.happened(Happening {
+            kind,
+            sandbox: sandbox.to_owned(),
+            workspace: workspace.to_owned(),
+            ..Happening::default()
+        });
+    }
+
     /// The same of an approval; `session` may be empty.
     pub fn announce_approval(&self, kind: &'static str, approval: &str, workspace: &str, session: &str) {
         self.happened(Happening {
@@ -211,7 +224,19 @@ impl Registry {
 
     /// Watches what happens from now on.
     pub fn happenings(&self) -> broadcast::Receiver<Happening> {
-        self.happenings.subscribe()
+        let happenings = self.happenings.subscribe();
+        self.watched.notify_one();
+        happenings
+    }
+
+    /// Whether somebody watches.
+    pub fn is_watched(&self) -> bool {
+        self.happenings.receiver_count() > 0
+    }
+
+    /// Resolves once somebody begins to watch, or has begun since this was last asked. One may ask at a time.
+    pub async fn someone_watches(&self) {
+        self.watched.notified().await;
     }
 }
 

@@ -211,7 +211,11 @@ async fn ended(session: &Session, wait: &Wait, search: Option<&mut Search<'_>>) 
 }
 
 /// The foreground process that waits in a cooked read, and has done so since the input.
-async fn waiting_reader(session: &Session, link: &Link, after: Option<AfterInput>) -> Option<Reader> {
+pub(super) async fn waiting_reader(
+    session: &Session,
+    link: &Link,
+    after: Option<AfterInput>,
+) -> Option<Reader> {
     let state = input::terminal(link, session).await.ok()?;
     if !state.cooked || state.queued_bytes > 0 {
         return None;
