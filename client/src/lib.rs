@@ -27,7 +27,8 @@ pub fn main() -> ExitCode {
         let error = link::run_detached(&detached.command);
         return commands::Failure::cannot_execute(std::path::Path::new(&detached.command[0]), &error).tell();
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    // One thread: nothing here computes for long, and each hop to another thread would wait for a processor.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return commands::Failure::from(error).tell(),
     };

@@ -4,7 +4,7 @@ use dunlin_client::model::{Event, Status, calls};
 use dunlin_harness::model_server::{Answer, ModelServer, custom_call, function_call, message, reasoning};
 use serde_json::{Value, json};
 
-use crate::asking::{ask, ask_as, request};
+use crate::asking::{ask, ask_as, body, request};
 
 fn items() -> Vec<Value> {
     vec![
@@ -34,7 +34,7 @@ async fn what_is_sent_is_a_post_of_the_whole_request() {
     ask(&server).await;
     let sent = server.requests().remove(0);
     assert_eq!((sent.method.as_str(), sent.path.as_str()), ("POST", "/v1/responses"));
-    assert_eq!(sent.body, request().body(&server.provider()));
+    assert_eq!(sent.body, body(&request(), &server.provider()));
     assert_eq!(sent.header("accept"), Some("text/event-stream"));
     assert_eq!(sent.header("content-type"), Some("application/json"));
     assert_eq!(sent.header("authorization"), None);
@@ -186,7 +186,7 @@ async fn a_tool_output_of_five_megabytes_is_sent_whole() {
     let server = ModelServer::scripted([Answer::items([message("much")])]);
     let mut request = request();
     let output = "line of output\n".repeat(350_000);
-    request.input.push(json!({"type": "function_call_output", "call_id": "a", "output": output}));
+    request.input.push(json!({"type": "function_call_output", "call_id": "a", "output": output}).into());
     assert_eq!(ask_as(&server.provider(), &request).await.shown(), "much");
     assert_eq!(server.requests()[0].output("a"), Some(output.into()));
 }

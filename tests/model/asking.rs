@@ -15,7 +15,7 @@ pub fn request() -> Request {
     Request {
         model: "m".into(),
         instructions: "be brief".into(),
-        input: vec![json!({"role": "user", "content": "hello"})],
+        input: vec![json!({"role": "user", "content": "hello"}).into()],
         tools: vec![
             json!({"type": "function", "name": "sessions", "parameters": {"type": "object"}, "strict": false}),
         ],
@@ -29,6 +29,11 @@ pub fn request() -> Request {
 /// Asks the server as its provider stands.
 pub async fn ask(server: &ModelServer) -> Asked {
     ask_as(&server.provider(), &request()).await
+}
+
+/// What is sent to such a provider.
+pub fn body(request: &Request, provider: &Provider) -> Value {
+    serde_json::from_slice(&request.body(provider)).expect("JSON")
 }
 
 pub async fn ask_as(provider: &Provider, request: &Request) -> Asked {

@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 
 use dunlin_client::config::Provider;
 use dunlin_client::model::replay::{Replay, events};
-use dunlin_client::model::{Call, Request, output_item};
+use dunlin_client::model::{Call, Item, Request, output_item};
 use dunlin_client::tools::schema;
 use dunlin_harness::model_server::{custom_call, function_call, message, reasoning};
 use serde_json::{Value, json};
 
-use crate::asking::request;
+use crate::asking::{body, request};
 
 const PACKAGE: &str = "openai==3.54.0";
 
@@ -69,10 +69,14 @@ fn requests() -> Vec<Value> {
     let local = Provider { max_output_tokens: Some(1000), ..Provider::at("local", "http://127.0.0.1:1/v1") };
     let bodies = [openai, local].map(|provider| {
         let tools = schema::definitions(provider.custom_tools);
-        let request =
-            Request { input: input.clone(), tools, reasoning_effort: Some("high".into()), ..request() };
+        let request = Request {
+            input: input.iter().cloned().map(Item::from).collect(),
+            tools,
+            reasoning_effort: Some("high".into()),
+            ..request()
+        };
         let whole = Request { stream: false, ..request.clone() };
-        [request.body(&provider), whole.body(&provider)]
+        [body(&request, &provider), body(&whole, &provider)]
     });
     bodies.into_iter().flatten().collect()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use dunlin_client::config::Provider;
 use dunlin_client::model::replay::{Replay, ReplayError};
-use dunlin_client::model::{calls, output_item};
+use dunlin_client::model::{Item, calls, output_item};
 use serde_json::{Value, json};
 
 use crate::asking::{ask_as, request};
@@ -41,9 +41,9 @@ async fn play(provider: &Provider, session: Value) -> Result<String, String> {
     for result in results {
         let asked = ask_as(provider, &request).await;
         let response = asked.outcome.map_err(|error| error.to_string())?;
-        request.input.extend(response.items.iter().cloned());
+        request.input.extend(response.items.iter().cloned().map(Item::from));
         for call in calls(&response) {
-            request.input.push(output_item(&call, &result, false));
+            request.input.push(output_item(&call, &result, false).into());
         }
     }
     let asked = ask_as(provider, &request).await;

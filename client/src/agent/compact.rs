@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::items::{call_id, user_message};
+use crate::model::Item;
 use crate::tools::plan::Plan;
 
 /// At most so many bytes of the last items stay as they are.
@@ -18,16 +19,16 @@ changed and how it was checked; decisions and why; what is left to do, and the v
 leave out what no longer matters, and call no tool.";
 
 /// What is sent to have the newest `1/share` of `items` summarised.
-pub fn request(items: &[Value], share: usize) -> Vec<Value> {
-    let bytes = items.iter().map(|item| item.to_string().len()).sum::<usize>() / share;
+pub fn request(items: &[Item], share: usize) -> Vec<Item> {
+    let bytes = items.iter().map(|item| item.json().len()).sum::<usize>() / share;
     let mut input = items[tail_start(items, bytes)..].to_vec();
-    input.push(user_message(&[REQUEST]));
+    input.push(user_message(&[REQUEST]).into());
     input
 }
 
 /// The conversation that replaces `items`. Of what the model reads at most (`limit_tokens`), a quarter stays as it was: a
 /// token is some four bytes.
-pub fn compacted(items: &[Value], summary: &str, plan: &Plan, limit_tokens: Option<u64>) -> Vec<Value> {
+pub fn compacted(items: &[Item], summary: &str, plan: &Plan, limit_tokens: Option<u64>) -> Vec<Item> {
     let kept_bytes = limit_tokens.map_or(KEPT_BYTES, |tokens| KEPT_BYTES.min(tokens as usize));
     let mut text =
         format!("<summary note=\"of the conversation before this point\">\n{}\n</summary>", summary.trim());
@@ -38,16 +39,16 @@ pub fn compacted(items: &[Value], summary: &str, plan: &Plan, limit_tokens: Opti
         }
         text.push_str("</plan>");
     }
-    let mut shorter = vec![user_message(&[&text])];
+    let mut shorter = vec![Item::from(user_message(&[&text]))];
     shorter.extend_from_slice(&items[tail_start(items, kept_bytes)..]);
     shorter
 }
 
 /// Where the longest tail begins that fits and can stand alone.
-fn tail_start(items: &[Value], limit_bytes: usize) -> usize {
+fn tail_start(items: &[Item], limit_bytes: usize) -> usize {
     let (mut start, mut bytes) = (items.len(), 0);
     for index in (0..items.len()).rev() {
-        bytes += items[index].to_string().len();
+        bytes += items[index].json().len();
         if bytes > limit_bytes {
             break;
         }
@@ -59,8 +60,8 @@ fn tail_start(items: &[Value], limit_bytes: usize) -> usize {
 }
 
 /// Every output in `items` answers a call in `items`.
-fn stands_alone(items: &[Value]) -> bool {
-    let calls: Vec<&str> = items.iter().filter_map(call_id).collect();
+fn stands_alone(items: &[Item]) -> bool {
+    let calls: Vec<&str> = items.iter().filter_map(|item| call_id(item)).collect();
     items
         .iter()
         .filter(|item| is_output(item))
@@ -72,7 +73,7 @@ fn is_output(item: &Value) -> bool {
 }
 
 /// The item before `index` is reasoning, whose result must not stand without it.
-fn follows_reasoning(items: &[Value], index: usize) -> bool {
+fn follows_reasoning(items: &[Item], index: usize) -> bool {
     index.checked_sub(1).is_some_and(|before| items[before]["type"] == "reasoning")
 }
 
@@ -96,7 +97,8 @@ mod tests {
         let reasoning = json!({"type": "reasoning"});
         let big = KEPT_BYTES;
         let check = |items: &[Value], expected: usize| {
-            assert_eq!(tail_start(items, KEPT_BYTES), expected, "{}", items.len())
+            let items: Vec<Item> = items.iter().cloned().map(Item::from).collect();
+            assert_eq!(tail_start(&items, KEPT_BYTES), expected, "{}", items.len())
         };
         check(&[], 0);
         check(&[user_message(&["hi"]), call("a"), output("a", 10)], 0);
@@ -111,14 +113,14 @@ mod tests {
     fn summary_and_plan_stand_before_the_tail() {
         let step = Step { step: "mend it".into(), status: "in_progress".into() };
         let plan = Plan { plan: vec![step], explanation: None };
-        let items = compacted(&[user_message(&["last"])], " what was \n", &plan, None);
+        let items = compacted(&[user_message(&["last"]).into()], " what was \n", &plan, None);
         let text = items[0]["content"][0]["text"].as_str().unwrap();
         assert!(
             text.contains(">\nwhat was\n</summary>") && text.contains("- [in_progress] mend it\n"),
             "{text}"
         );
         assert_eq!(items[1..], [user_message(&["last"])]);
-        let long = user_message(&["x".repeat(9_000).as_str()]);
+        let long = Item::from(user_message(&["x".repeat(9_000).as_str()]));
         let kept = |limit| compacted(std::slice::from_ref(&long), "s", &Plan::default(), limit).len() - 1;
         assert_eq!(
             (kept(None), kept(Some(160_000)), kept(Some(8_000))),

@@ -3,16 +3,20 @@
 //! Calls of one response run at once. Cancelling ends the turn at any moment and leaves sessions running. What decides
 //! is in `turn`; what shows is behind [`Watch`].
 
+mod changes;
+
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use changes::SettingError;
+
 use super::approval::{Asked, Policy};
 use super::calls::{self, Action, Outcome, Shown};
 use super::compact;
 use super::course::Course;
-use super::items::{note, typed, user_message};
+use super::items::{typed, user_message};
 use super::news::News;
 use super::progress::{Progress, Watch};
 use super::prompt::{self, Surroundings};
@@ -21,9 +25,9 @@ use super::report::{Report, add};
 use super::steering::Inbox;
 use super::transcript::{Conversation, Patched};
 use super::turn::{Cause, Effect, Ended, Happened, Limits, Turn};
-use crate::model::{Call, Client, Event, ModelError, Request, Response, Status, ToolChoice};
+use crate::model::{Call, Client, Event, Item, ModelError, Request, Response, Status, ToolChoice};
 use crate::tools::host::{Role, ToolError, ToolHost};
-use crate::tools::result::{PatchResult, SessionView};
+use crate::tools::result::SessionView;
 
 /// Events of a response that may wait to be shown; the stream is slowed beyond that.
 const EVENTS_WAITING: usize = 64;
@@ -47,15 +51,6 @@ impl Model for Client {
     ) -> Result<Response, ModelError> {
         Client::respond(self, request, events, cancel).await
     }
-}
-
-/// Why a setting cannot be changed, or a patch not be taken back.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingError {
-    #[error(transparent)]
-    Tool(#[from] ToolError),
-    #[error("cannot write the conversation: {0}")]
-    Unwritten(#[from] std::io::Error),
 }
 
 /// What stays the same from turn to turn, unless the person changes it.
@@ -88,49 +83,6 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         let driver = Driver { model, host, settings, conversation, news, context_tokens, questions };
         driver.host.take_role(driver.role());
         driver
-    }
-
-    /// Goes on with another profile for what starts from now on, and tells the model. The instructions stay as they
-    /// are: a changed beginning would cost the server's prompt cache.
-    pub async fn set_profile(&mut self, profile: String) -> Result<(), SettingError> {
-        let before = std::mem::replace(&mut self.settings.policy.profile, profile);
-        self.host.take_role(self.role());
-        let described = self.host.describe_sandbox().await;
-        let (rules, _) = described.inspect_err(|_| {
-            self.settings.policy.profile.clone_from(&before);
-            self.host.take_role(self.role());
-        })?;
-        let now = &self.settings.policy.profile;
-        let text = format!(
-            "The person changed the sandbox profile from {before} to {now}. It holds for every command and patch from \
-             now on; sessions that run keep theirs. {}",
-            rules.trim()
-        );
-        self.conversation.append(vec![note(&text)])?;
-        Ok(self.conversation.set_profile(&self.settings.policy.profile)?)
-    }
-
-    /// Asks another model from the next request on.
-    pub fn set_model(&mut self, model: String) -> std::io::Result<()> {
-        self.settings.model = model;
-        self.host.take_role(self.role());
-        self.conversation.set_model(&self.settings.model)
-    }
-
-    /// Takes the last patch of this conversation back, and tells the model; `None` when there is none.
-    pub async fn undo(&mut self) -> Result<Option<PatchResult>, SettingError> {
-        let Some(patch) = self.conversation.patches().iter().rev().find(|patch| !patch.taken_back) else {
-            return Ok(None);
-        };
-        let (id, paths) = (patch.id.clone(), patch.paths.join(", "));
-        let result = self.host.revert_patch(&id).await?;
-        if result.exit_code == 0 {
-            self.conversation.take_back_patch(&id)?;
-            let text =
-                format!("The person took your patch {id} back ({paths}): read again before you go on.");
-            self.conversation.append(vec![note(&text)])?;
-        }
-        Ok(Some(result))
     }
 
     /// Makes the system prompt anew, from what the daemon says the sandbox allows.
@@ -247,6 +199,9 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
     }
 
     fn end(&mut self, mut course: Course<'_>, ended: Ended) -> std::io::Result<Report> {
+        if !course.running.is_empty() {
+            self.news.lost_sight();
+        }
         self.conversation.sync()?;
         course.watch.on(Progress::Ended { ended: &ended, usage: &course.usage });
         while let Some(typed) = course.inbox.ready() {
@@ -284,7 +239,7 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         })
     }
 
-    fn request_for(&self, input: Vec<serde_json::Value>, tool_choice: ToolChoice) -> Request {
+    fn request_for(&self, input: Vec<Item>, tool_choice: ToolChoice) -> Request {
         Request {
             model: self.settings.model.clone(),
             instructions: self.settings.instructions.clone(),
@@ -427,7 +382,8 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
                     taken_back: false,
                 })?;
             }
-            Shown::Sessions(_) | Shown::Patch(_) | Shown::Error(_) => {}
+            Shown::Error(_) => self.news.lost_sight(),
+            Shown::Sessions(_) | Shown::Patch(_) => {}
         }
         Ok(())
     }
@@ -437,7 +393,12 @@ impl<M: Model, H: ToolHost> Driver<M, H> {
         self.news.changes(sessions, self.conversation.id())
     }
 
+    /// What the model does not know yet of its sessions. While it knows all there can be, the daemon is not asked: that would stand
+    /// between each call and the next request.
     async fn news(&mut self) -> Option<String> {
+        if self.news.is_complete() {
+            return None;
+        }
         // Ended ones are many after a while: they are asked for only when one that the model saw alive is not any more.
         let live = self.host.live_sessions().await.ok()?;
         let sessions = if self.news.misses(&live) { self.host.list_sessions().await.ok()? } else { live };

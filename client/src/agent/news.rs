@@ -7,12 +7,15 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use crate::model::Item;
 use crate::tools::result::{ExecResult, SessionView};
 
 /// What the model last saw of each session.
 #[derive(Debug, Default)]
 pub struct News {
     seen: HashMap<String, Seen>,
+    /// Sessions were looked at, and no call since then ended without saying what became of its session.
+    complete: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +27,7 @@ enum Seen {
 
 impl News {
     /// What the model saw according to its conversation: the results in it name sessions.
-    pub fn of_items(items: &[Value]) -> News {
+    pub fn of_items(items: &[Item]) -> News {
         let mut news = News::default();
         for item in items {
             let result: Value =
@@ -52,6 +55,17 @@ impl News {
         }
     }
 
+    /// A call ended, and whether it left a session is not known.
+    pub fn lost_sight(&mut self) {
+        self.complete = false;
+    }
+
+    /// Nothing can have changed: all that this conversation ever started has ended, and the model knows. So nobody need be
+    /// asked.
+    pub fn is_complete(&self) -> bool {
+        self.complete && self.seen.values().all(|seen| *seen == Seen::Ended)
+    }
+
     /// Whether a session that the model saw alive is not among these.
     pub fn misses(&self, live: &[SessionView]) -> bool {
         let alive = self.seen.iter().filter(|(_, seen)| **seen != Seen::Ended);
@@ -61,6 +75,7 @@ impl News {
     /// The model has forgotten what it saw: its context was cut.
     pub fn forget(&mut self) {
         self.seen.clear();
+        self.complete = false;
     }
 
     /// Of what a note would say, what a person may want to act on: ends and questions, one line each.
@@ -90,6 +105,7 @@ impl News {
     /// of `actor` that still run are told.
     pub fn since_last_look(&mut self, sessions: &[SessionView], actor: &str) -> Option<String> {
         let lines = self.untold(sessions, actor);
+        self.complete = true;
         for session in sessions {
             let own = session.actor == actor && session.is_running();
             if own || self.seen.contains_key(&session.session_id) {
@@ -176,6 +192,29 @@ mod tests {
     }
 
     #[test]
+    fn nobody_need_be_asked_while_all_that_was_started_has_ended() {
+        let ended =
+            |id: &str| ExecResult { session_id: id.into(), reason: "exited", ..ExecResult::default() };
+        let mut news = News::default();
+        assert!(!news.is_complete(), "what an earlier run of the conversation left is not known");
+        tell(&mut news, &[]);
+        assert!(news.is_complete());
+        news.saw_result(&ended("a"));
+        assert!(news.is_complete());
+        news.saw_result(&ExecResult { running: true, ..ended("b") });
+        assert!(!news.is_complete(), "one runs");
+        tell(&mut news, &[session("b", "exited", Some(0))]);
+        assert!(news.is_complete());
+        news.lost_sight();
+        assert!(!news.is_complete(), "a call failed, and may have left a session");
+        tell(&mut news, &[session("c", "running", None)]);
+        assert!(!news.is_complete());
+        news.forget();
+        tell(&mut news, &[]);
+        assert!(news.is_complete());
+    }
+
+    #[test]
     fn an_end_that_the_model_saw_itself_is_no_news() {
         let mut news = News::default();
         news.saw_result(&ExecResult { session_id: "a".into(), reason: "exited", ..ExecResult::default() });
@@ -189,7 +228,7 @@ mod tests {
                 serde_json::json!({"session_id": id, "running": running, "reason": "deadline"}).to_string();
             serde_json::json!({"type": "function_call_output", "call_id": id, "output": text})
         };
-        let mut news = News::of_items(&[result("a", true), result("b", false), Value::Null]);
+        let mut news = News::of_items(&[result("a", true), result("b", false), Value::Null].map(Item::from));
         let sessions = [session("a", "exited", Some(4)), session("b", "exited", Some(0))];
         assert_eq!(tell(&mut news, &sessions), "- a (make) ended with exit code 4");
     }

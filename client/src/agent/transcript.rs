@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::items::{call_id, typed};
-use crate::model::{Call, output_item};
+use crate::model::{Call, Item, output_item};
 use crate::tools::plan::Plan;
 
 const VERSION: u32 = 1;
@@ -54,9 +54,9 @@ pub struct Worktree {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    Item(Value),
+    Item(Item),
     Plan(Plan),
-    Compacted(Vec<Value>),
+    Compacted(Vec<Item>),
     Patched(Patched),
     /// A patch's id.
     TakenBack(String),
@@ -79,7 +79,7 @@ pub struct Patched {
 #[derive(Debug)]
 pub struct Conversation {
     beginning: Beginning,
-    items: Vec<Value>,
+    items: Vec<Item>,
     plan: Plan,
     patches: Vec<Patched>,
     unsent: Vec<String>,
@@ -254,7 +254,7 @@ impl Conversation {
         &self.beginning
     }
 
-    pub fn items(&self) -> &[Value] {
+    pub fn items(&self) -> &[Item] {
         &self.items
     }
 
@@ -264,7 +264,7 @@ impl Conversation {
 
     /// About how many tokens it has, when no server counted them: a token is some four bytes.
     pub fn estimated_tokens(&self) -> u64 {
-        self.items.iter().map(|item| item.to_string().len() as u64).sum::<u64>() / 4
+        self.items.iter().map(|item| item.json().len() as u64).sum::<u64>() / 4
     }
 
     /// The patches of this conversation, oldest first.
@@ -278,11 +278,7 @@ impl Conversation {
     }
 
     pub fn append(&mut self, items: Vec<Value>) -> std::io::Result<()> {
-        for item in items {
-            self.write_line(&Line::Item(item.clone()))?;
-            self.items.push(item);
-        }
-        Ok(())
+        items.into_iter().try_for_each(|item| self.keep(Line::Item(item.into())))
     }
 
     pub fn set_plan(&mut self, plan: Plan) -> std::io::Result<()> {
@@ -290,7 +286,7 @@ impl Conversation {
     }
 
     /// Replaces all items. The file keeps the old ones.
-    pub fn replace(&mut self, items: Vec<Value>) -> std::io::Result<()> {
+    pub fn replace(&mut self, items: Vec<Item>) -> std::io::Result<()> {
         self.keep(Line::Compacted(items))
     }
 
@@ -366,8 +362,9 @@ impl Conversation {
     }
 }
 
-fn open_calls(items: &[Value]) -> Vec<Call> {
-    let response = crate::model::Response { items: items.to_vec(), ..Default::default() };
+fn open_calls(items: &[Item]) -> Vec<Call> {
+    let items = items.iter().map(|item| Value::clone(item)).collect();
+    let response = crate::model::Response { items, ..Default::default() };
     crate::model::calls(&response)
 }
 

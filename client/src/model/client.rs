@@ -4,6 +4,7 @@
 //! run twice. There is no limit on the whole; every wait ends at once when the caller cancels. Decisions are `retry`'s,
 //! reading is `stream`'s, HTTP is `transport`'s.
 
+use hyper::body::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -66,7 +67,7 @@ impl Client {
 
     async fn try_once(
         &self,
-        body: &serde_json::Value,
+        body: &Bytes,
         streams: bool,
         events: &mpsc::Sender<Event>,
     ) -> Result<Response, ModelError> {

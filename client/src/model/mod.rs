@@ -7,6 +7,7 @@
 mod calls;
 mod client;
 mod error;
+mod item;
 mod key;
 pub mod loopback;
 pub mod replay;
@@ -20,6 +21,7 @@ mod transport;
 pub use calls::{Call, calls, output_item};
 pub use client::Client;
 pub use error::{HttpError, ModelError};
+pub use item::Item;
 pub use request::{Request, ToolChoice};
 pub use responses::{ApiError, Response, Status, Usage};
 

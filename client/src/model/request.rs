@@ -5,9 +5,12 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value, json};
+use hyper::body::Bytes;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::calls::text_of;
+use super::item::Item;
 use crate::config::Provider;
 
 /// One step of a conversation, whole: the server keeps nothing between two of them.
@@ -16,7 +19,7 @@ pub struct Request {
     pub model: String,
     pub instructions: String,
     /// The whole conversation so far; output items of earlier responses verbatim.
-    pub input: Vec<Value>,
+    pub input: Vec<Item>,
     /// Tool definitions, in an order that never changes.
     pub tools: Vec<Value>,
     /// Constant for a conversation; sent as `prompt_cache_key`.
@@ -37,34 +40,66 @@ pub enum ToolChoice {
     Required,
 }
 
+/// What is sent, in this order.
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    instructions: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Cow<'a, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallel_tool_calls: Option<bool>,
+    input: Vec<Sent<'a>>,
+    store: bool,
+    stream: bool,
+    prompt_cache_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    include: Option<[&'static str; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<Reasoning<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_output_tokens: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Reasoning<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effort: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<&'static str>,
+}
+
+/// An item on its way out.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Sent<'a> {
+    AsItIs(&'a Item),
+    Adapted(Value),
+}
+
 impl Request {
     /// The body of `POST /responses`.
-    pub fn body(&self, provider: &Provider) -> Value {
-        let mut body = Map::new();
-        let mut set = |key: &str, value: Value| body.insert(key.to_owned(), value);
-        set("model", self.model.clone().into());
-        if !self.instructions.is_empty() {
-            set("instructions", self.instructions.clone().into());
-        }
-        if !self.tools.is_empty() {
-            set("tools", self.tools.iter().map(|tool| adapt_tool(tool, provider)).collect());
-            set("tool_choice", self.tool_choice.name().into());
-            set("parallel_tool_calls", provider.parallel.into());
-        }
-        set("input", self.input.iter().filter_map(|item| adapt_item(item, provider)).collect());
-        set("store", provider.store.into());
-        set("stream", self.streams(provider).into());
-        set("prompt_cache_key", self.conversation_key.clone().into());
-        if provider.reasoning {
-            set("include", json!(["reasoning.encrypted_content"]));
-        }
-        if let Some(reasoning) = self.reasoning(provider) {
-            set("reasoning", reasoning);
-        }
-        if let Some(limit) = provider.max_output_tokens {
-            set("max_output_tokens", limit.into());
-        }
-        Value::Object(body)
+    pub fn body(&self, provider: &Provider) -> Bytes {
+        let has_tools = !self.tools.is_empty();
+        let body = Body {
+            model: &self.model,
+            instructions: &self.instructions,
+            tools: self.tools.iter().map(|tool| adapt_tool(tool, provider)).collect(),
+            tool_choice: has_tools.then(|| self.tool_choice.name()),
+            parallel_tool_calls: has_tools.then_some(provider.parallel),
+            input: self.input.iter().filter_map(|item| adapt_item(item, provider)).collect(),
+            store: provider.store,
+            stream: self.streams(provider),
+            prompt_cache_key: &self.conversation_key,
+            include: provider.reasoning.then_some(["reasoning.encrypted_content"]),
+            reasoning: self.reasoning(provider),
+            max_output_tokens: provider.max_output_tokens,
+        };
+        // Texts, numbers and values: nothing that JSON cannot say.
+        serde_json::to_vec(&body).expect("a request is JSON").into()
     }
 
     /// Whether the answer is asked for as a stream.
@@ -72,15 +107,12 @@ impl Request {
         self.stream && provider.stream
     }
 
-    fn reasoning(&self, provider: &Provider) -> Option<Value> {
-        let mut reasoning = Map::new();
-        if let Some(effort) = &self.reasoning_effort {
-            reasoning.insert("effort".into(), effort.clone().into());
-        }
-        if provider.reasoning {
-            reasoning.insert("summary".into(), "auto".into());
-        }
-        (!reasoning.is_empty()).then_some(Value::Object(reasoning))
+    fn reasoning(&self, provider: &Provider) -> Option<Reasoning<'_>> {
+        let reasoning = Reasoning {
+            effort: self.reasoning_effort.as_deref(),
+            summary: provider.reasoning.then_some("auto"),
+        };
+        (reasoning.effort.is_some() || reasoning.summary.is_some()).then_some(reasoning)
     }
 }
 
@@ -95,11 +127,11 @@ impl ToolChoice {
 }
 
 /// A free-text tool becomes a function of one string where the server knows only functions.
-fn adapt_tool(tool: &Value, provider: &Provider) -> Value {
+fn adapt_tool<'a>(tool: &'a Value, provider: &Provider) -> Cow<'a, Value> {
     if provider.custom_tools || tool["type"] != "custom" {
-        return tool.clone();
+        return Cow::Borrowed(tool);
     }
-    json!({
+    Cow::Owned(json!({
         "type": "function",
         "name": tool["name"],
         "description": tool["description"],
@@ -110,16 +142,16 @@ fn adapt_tool(tool: &Value, provider: &Provider) -> Value {
             "additionalProperties": false,
         },
         "strict": false,
-    })
+    }))
 }
 
-fn adapt_item(item: &Value, provider: &Provider) -> Option<Value> {
+fn adapt_item<'a>(item: &'a Item, provider: &Provider) -> Option<Sent<'a>> {
     let sealed = item["content"].as_array().is_none_or(Vec::is_empty);
     if item["type"] == "reasoning" && sealed && !provider.reasoning {
         return None;
     }
     let adapted = if provider.custom_tools { None } else { as_function_item(item) };
-    Some(adapted.unwrap_or_else(|| item.clone()))
+    Some(adapted.map_or(Sent::AsItIs(item), Sent::Adapted))
 }
 
 /// A call of another kind, or its output, as a function's: so that a conversation can move to another server.
@@ -164,6 +196,10 @@ mod tests {
         }
     }
 
+    fn body(request: &Request, provider: &Provider) -> Value {
+        serde_json::from_slice(&request.body(provider)).expect("JSON")
+    }
+
     #[test]
     fn openai_is_asked_for_sealed_reasoning_and_keeps_nothing() {
         let request = request(json!([{"role": "user", "content": "hi"}]));
@@ -180,12 +216,12 @@ mod tests {
             "include": ["reasoning.encrypted_content"],
             "reasoning": {"summary": "auto"},
         });
-        assert_eq!(request.body(&openai()), expected);
+        assert_eq!(body(&request, &openai()), expected);
     }
 
     #[test]
     fn a_local_server_gets_functions_only() {
-        let body = request(json!([])).body(&local());
+        let body = body(&request(json!([])), &local());
         assert_eq!(body.get("include"), None);
         assert_eq!(body.get("reasoning"), None);
         assert_eq!(body["tools"][0]["name"], "sessions");
@@ -203,7 +239,8 @@ mod tests {
         let mut request = request(json!([]));
         request.reasoning_effort = Some("high".into());
         request.tool_choice = ToolChoice::None;
-        let body = request.body(&provider);
+        let body_of = |request: &Request| body(request, &provider);
+        let body = body_of(&request);
         for (key, expected) in [
             ("parallel_tool_calls", json!(false)),
             ("store", json!(true)),
@@ -215,12 +252,12 @@ mod tests {
             assert_eq!(body[key], expected, "{key}");
         }
         request.tools.clear();
-        assert_eq!(request.body(&provider).get("tool_choice"), None);
+        assert_eq!(body_of(&request).get("tool_choice"), None);
     }
 
     #[test]
     fn a_longer_conversation_begins_with_the_same_bytes() {
-        let text = |input: Value| request(input).body(&openai()).to_string();
+        let text = |input: Value| String::from_utf8(request(input).body(&openai()).to_vec()).expect("text");
         let (hi, there) =
             (json!({"role": "user", "content": "hi"}), json!({"role": "user", "content": "there"}));
         let short = text(json!([hi]));
@@ -230,7 +267,7 @@ mod tests {
 
     #[track_caller]
     fn check_item(provider: &Provider, item: Value, expected: Option<Value>) {
-        let body = request(json!([item])).body(provider);
+        let body = body(&request(json!([item])), provider);
         assert_eq!(body["input"].as_array().and_then(|input| input.first()).cloned(), expected);
     }
 

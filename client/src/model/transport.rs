@@ -63,8 +63,9 @@ impl Transport {
     }
 
     /// `POST /responses`
-    pub(super) async fn post(&self, body: &Value, accept: &'static str) -> Result<Answer, ModelError> {
-        self.send(self.http.post(&self.url).header(ACCEPT, accept).json(body)).await
+    pub(super) async fn post(&self, body: &Bytes, accept: &'static str) -> Result<Answer, ModelError> {
+        let request = self.http.post(&self.url).header(ACCEPT, accept);
+        self.send(request.header(CONTENT_TYPE, "application/json").body(body.clone())).await
     }
 
     /// `GET /responses/{id}`

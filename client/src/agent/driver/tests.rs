@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -62,6 +63,8 @@ pub(crate) struct FakeHost {
     pub(crate) ran: Mutex<Vec<String>>,
     pub(crate) sessions: Mutex<Vec<SessionView>>,
     pub(crate) changed: Notify,
+    /// How often somebody asked which sessions live.
+    looks: AtomicUsize,
     started: Notify,
     pub(crate) release: Notify,
 }
@@ -100,6 +103,7 @@ impl ToolHost for FakeHost {
     }
 
     async fn live_sessions(&self) -> Result<Vec<SessionView>, ToolError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         let mut sessions = self.list_sessions().await?;
         sessions.retain(SessionView::is_running);
         Ok(sessions)
@@ -287,6 +291,32 @@ async fn the_next_request_tells_what_became_of_sessions() {
     };
     assert!(said(&asked[0]).contains("k3 (make) runs"), "{}", said(&asked[0]));
     assert!(said(&asked[2]).contains("k3 (make) ended with exit code 2"), "{}", said(&asked[2]));
+}
+
+#[tokio::test]
+async fn the_daemon_is_asked_for_sessions_only_when_there_can_be_news() {
+    let model = ScriptedModel::default()
+        .says(vec![exec("a", "ls")])
+        .says(vec![exec("b", "ls"), call("c", "update_plan", r#"{"plan": []}"#)])
+        .says(vec![exec("d", "refuse")])
+        .says(vec![message("ok")])
+        .says(vec![exec("e", "sleep")]);
+    let (_directory, mut driver) = driver(model);
+    turn(&mut driver).await;
+    let looks = |driver: &Driver<_, FakeHost>| driver.host.looks.load(Ordering::Relaxed);
+    assert_eq!(looks(&driver), 2, "at first, and behind the call that gave no result");
+    let cancel = CancellationToken::new();
+    let (host, token) = (driver.host.clone(), cancel.clone());
+    host.started.notified().await;
+    let interrupting = tokio::spawn(async move {
+        host.started.notified().await;
+        token.cancel();
+    });
+    driver.turn("go", &mut (), &cancel).await.unwrap();
+    interrupting.await.unwrap();
+    assert_eq!(looks(&driver), 2, "nothing can have changed between the turns");
+    driver.turn("on", &mut (), &cancel).await.unwrap();
+    assert_eq!(looks(&driver), 3, "what an interrupt left runs on");
 }
 
 #[tokio::test]

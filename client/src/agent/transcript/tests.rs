@@ -100,7 +100,7 @@ fn a_crash_at_any_byte_leaves_a_conversation_that_a_server_takes() {
         drop(resumed);
         for call in items.iter().filter(|item| item["type"] == "function_call") {
             let answers =
-                |item: &&Value| item["type"] == "function_call_output" && item["call_id"] == call["call_id"];
+                |item: &&Item| item["type"] == "function_call_output" && item["call_id"] == call["call_id"];
             assert_eq!(items.iter().filter(answers).count(), 1, "cut at {length}: {items:?}");
         }
         let loose = items.iter().zip(items.iter().skip(1).map(Some).chain([None]));
@@ -118,7 +118,7 @@ fn a_compacted_conversation_resumes_short() {
     let mut conversation = store.begin(beginning("/w")).unwrap();
     let id = conversation.id().to_owned();
     conversation.append(vec![json!(1), json!(2)]).unwrap();
-    conversation.replace(vec![json!("short")]).unwrap();
+    conversation.replace(vec![json!("short").into()]).unwrap();
     conversation.append(vec![json!(3)]).unwrap();
     drop(conversation);
     assert_eq!(store.resume(&id).unwrap().items(), [json!("short"), json!(3)]);
