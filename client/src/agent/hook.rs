@@ -3,6 +3,7 @@
 //! It runs in a session of its own, without the terminal, for at most [`PATIENCE`], and nobody waits for it. That it
 //! fails is told once.
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -50,6 +51,9 @@ pub enum Occasion {
 #[derive(Clone)]
 pub struct Hook {
     command: Arc<[String]>,
+    /// What runs a command that is given to it in a session of its own, without the terminal.
+    detached: Arc<[OsString]>,
+    patience: Duration,
     running: Arc<tokio::sync::Semaphore>,
     told: Arc<AtomicBool>,
     tell: Arc<dyn Fn(String) + Send + Sync>,
@@ -58,8 +62,17 @@ pub struct Hook {
 impl Hook {
     /// `tell` shows a line to the person. No command: nothing runs.
     pub fn new(command: &[String], tell: impl Fn(String) + Send + Sync + 'static) -> Hook {
-        let running = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
-        Hook { command: command.into(), running, told: Arc::default(), tell: Arc::new(tell) }
+        // This very program does so.
+        let own = std::env::current_exe().unwrap_or_else(|_| "dunlin".into());
+        let detached = [own.as_os_str(), "daemon".as_ref(), "detached".as_ref(), "--".as_ref()];
+        Hook {
+            command: command.into(),
+            detached: detached.map(OsStr::to_owned).into(),
+            patience: PATIENCE,
+            running: Arc::new(tokio::sync::Semaphore::new(AT_ONCE)),
+            told: Arc::default(),
+            tell: Arc::new(tell),
+        }
     }
 
     /// Starts the command and returns.
@@ -90,10 +103,8 @@ impl Hook {
     }
 
     async fn run(&self, event: String) -> Result<(), String> {
-        // A command that is given to this program itself runs there behind setsid: without the terminal.
-        let own = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut command = Command::new(own);
-        command.args(["daemon", "detached", "--"]).args(self.command.iter());
+        let mut command = Command::new(&self.detached[0]);
+        command.args(&self.detached[1..]).args(self.command.iter());
         command.env("DUNLIN_EVENT", &event).current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let name = &self.command[0];
@@ -108,7 +119,7 @@ impl Hook {
             drop(input.take());
             child.wait().await
         };
-        let ended = tokio::time::timeout(PATIENCE, through).await;
+        let ended = tokio::time::timeout(self.patience, through).await;
         // Whatever it left runs in its session, which it leads.
         if let Some(pid) = pid
             && ended.is_err()
@@ -117,7 +128,7 @@ impl Hook {
             let _ = child.wait().await;
         }
         match ended {
-            Err(_) => Err(format!("`{name}` was ended after {} s", PATIENCE.as_secs())),
+            Err(_) => Err(format!("`{name}` was ended after {} s", self.patience.as_secs())),
             Ok(Err(error)) => Err(format!("`{name}`: {error}")),
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(format!("`{name}` failed ({status})")),
@@ -152,7 +163,102 @@ impl Occasion {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::sync::Mutex;
+
     use super::*;
+
+    /// A hook that runs a script for `sh` in an empty directory, and what it told.
+    fn hook(script: &str) -> (tempfile::TempDir, Hook, Arc<Mutex<Vec<String>>>) {
+        let place = tempfile::tempdir().unwrap();
+        let script = format!("cd '{}'; {script}", place.path().display());
+        let told: Arc<Mutex<Vec<String>>> = Arc::default();
+        let telling = told.clone();
+        let hook = Hook::new(&["sh".into(), "-c".into(), script], move |line| {
+            telling.lock().unwrap().push(line);
+        });
+        (place, Hook { detached: ["setsid".into()].into(), ..hook }, told)
+    }
+
+    fn fire(hook: &Hook) {
+        let end = Occasion::TurnEnd { status: "answered", text: "done".into() };
+        hook.fire(&end, "abc", Path::new("/w"));
+    }
+
+    /// The lines of a file, once there are so many.
+    async fn lines(file: PathBuf, count: usize) -> Vec<String> {
+        let whole = async {
+            loop {
+                let text = fs::read_to_string(&file).unwrap_or_default();
+                if text.ends_with('\n') && text.lines().count() >= count {
+                    return text.lines().map(str::to_owned).collect();
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), whole).await.expect("the commands write")
+    }
+
+    /// Waits until all commands are through, however they ended.
+    async fn idle(hook: &Hook) {
+        let all = hook.running.acquire_many(AT_ONCE as u32);
+        drop(tokio::time::timeout(Duration::from_secs(30), all).await.expect("they end"));
+    }
+
+    #[tokio::test]
+    async fn a_command_that_does_not_end_is_ended_with_all_that_it_started() {
+        let (place, hook, told) = hook("sleep 1000 & echo $! >> pids; wait");
+        let hook = Hook { patience: Duration::from_secs(1), ..hook };
+        fire(&hook);
+        let pid = lines(place.path().join("pids"), 1).await.remove(0);
+        idle(&hook).await;
+        assert_eq!(told.lock().unwrap()[..], ["on_event: `sh` was ended after 1 s; it is not told again"]);
+        let gone = async {
+            let state = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            while !state().is_empty() && !state().contains(") Z ") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), gone).await.expect("what it started is ended too");
+    }
+
+    #[tokio::test]
+    async fn events_that_come_too_fast_are_dropped_and_later_ones_are_not() {
+        let (place, hook, told) = hook("echo x >> begun; until [ -e go ]; do sleep 0.05; done");
+        for _ in 0..3 * AT_ONCE {
+            fire(&hook);
+        }
+        let begun = place.path().join("begun");
+        assert_eq!(lines(begun.clone(), AT_ONCE).await.len(), AT_ONCE);
+        fs::write(place.path().join("go"), "").unwrap();
+        idle(&hook).await;
+        fire(&hook);
+        idle(&hook).await;
+        assert_eq!(lines(begun, AT_ONCE + 1).await.len(), AT_ONCE + 1);
+        assert!(told.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_once() {
+        let (_place, hook, told) = hook("exit 3");
+        for _ in 0..2 {
+            fire(&hook);
+            idle(&hook).await;
+        }
+        let expected = "on_event: `sh` failed (exit status: 3); it is not told again";
+        assert_eq!(told.lock().unwrap()[..], [expected]);
+    }
+
+    #[tokio::test]
+    async fn the_event_comes_on_standard_input_and_in_the_environment() {
+        let (place, hook, _) = hook("cat > event; printf '%s\n' \"$DUNLIN_EVENT\" >> event");
+        fire(&hook);
+        idle(&hook).await;
+        let heard = lines(place.path().join("event"), 2).await;
+        assert_eq!(heard[0], heard[1]);
+        assert!(heard[0].contains(r#""event":"turn_end""#), "{heard:?}");
+    }
 
     #[test]
     fn an_event_says_what_where_and_in_which_conversation() {
