@@ -248,6 +248,7 @@ fn the_daemon_says_who_it_is_and_stops_when_told() {
     detached(&world, "busy", "read x");
     let refused = world.dunlin(&["daemon", "stop"]);
     assert_ne!(refused.code(), 0, "a daemon with running sessions stopped: {}", refused.err());
+    assert!(refused.err().contains("stop with --end-sessions"), "{}", refused.err());
     world.dunlin(&["daemon", "stop", "--end-sessions"]).expect(0);
     world.dunlin(&["daemon", "status"]).expect(3);
 }

@@ -115,7 +115,8 @@ impl DaemonService for DaemonsService {
     async fn stop(&self, request: Request<v1::StopRequest>) -> Result<Response<v1::StopResponse>, Status> {
         let running = self.running();
         if running > 0 && !request.into_inner().end_sessions {
-            let what = format!("{running} sessions run; end them with `dunlin kill`, or stop with --force");
+            let what =
+                format!("{running} sessions run; end them with `dunlin kill`, or stop with --end-sessions");
             return Err(status(Code::FailedPrecondition, "SESSIONS_RUN", what));
         }
         self.starter.link.stop().await.map_err(SessionError::from)?;
