@@ -13,10 +13,11 @@ pub mod until;
 pub mod world;
 
 pub use api::{Api, processes_with};
+pub use grid::Grid;
 pub use run::{Finished, Running};
 pub use terminal::Terminal;
 pub use until::until;
-pub use world::{User, World, users};
+pub use world::{User, World, binary, users};
 
 /// Says loudly that something could not be tested here, and why. A feature named in `DUNLIN_REQUIRE` must not be missing.
 pub fn skip(feature: &str, why: &str) {

@@ -87,6 +87,11 @@ impl Terminal {
         shown
     }
 
+    /// Everything that was written so far.
+    pub fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.screen.lock().bytes).into_owned()
+    }
+
     /// Changes the window's size.
     pub fn resize(&self, columns: u16, rows: u16) {
         self.master.resize(size(columns, rows)).expect("a new size");
@@ -103,8 +108,15 @@ impl Terminal {
     }
 
     /// Waits for the program's end; gives its exit code and everything that was written.
-    pub fn finish(mut self) -> (u32, String) {
+    pub fn finish(self) -> (u32, String) {
+        let (code, text, _) = self.finish_with_settings();
+        (code, text)
+    }
+
+    /// The same, and the settings in which the program left the terminal.
+    pub fn finish_with_settings(mut self) -> (u32, String, String) {
         let status = self.child.wait().expect("it ends");
+        let settings = self.settings();
         // Its writes were made before it ended; the PTY hands them out until nobody has it open.
         let written = self.screen.lock();
         let (written, _) = self
@@ -114,7 +126,7 @@ impl Terminal {
             .unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&written.bytes).into_owned();
         drop(written);
-        (status.exit_code(), text)
+        (status.exit_code(), text, settings)
     }
 }
 

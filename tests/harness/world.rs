@@ -18,7 +18,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::{Finished, Running, until};
+use crate::{Finished, Running, Terminal, until};
 
 /// The ordinary user that root becomes in tests; it needs no entry in any file.
 const ORDINARY: u32 = 12345;
@@ -172,6 +172,21 @@ impl World {
             command.uid(ORDINARY).gid(ORDINARY);
         }
         command
+    }
+
+    /// Puts a command of the world's user on a new terminal.
+    pub fn terminal(&self, command: &Command, columns: u16, rows: u16) -> Terminal {
+        if self.user == User::Own {
+            return Terminal::start(command, columns, rows);
+        }
+        // A terminal takes programs, and no user: root gives the command away itself.
+        let id = ORDINARY.to_string();
+        let mut given = Command::new("setpriv");
+        given.args(["--reuid", &id, "--regid", &id, "--clear-groups"]);
+        given.arg(command.get_program()).args(command.get_args());
+        given.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        given.current_dir(command.get_current_dir().expect("the workspace"));
+        Terminal::start(&given, columns, rows)
     }
 
     /// Runs any program to its end.

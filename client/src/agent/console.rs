@@ -184,6 +184,13 @@ impl<W: Write + Send> Console<W> {
         let _ = raise(Number::SIGTSTP);
         self.raw = Raw::keys().ok();
         mark_pastes(true);
+        // Who is stopped hears of no other size.
+        self.measure();
+    }
+
+    fn measure(&self) {
+        let (columns, rows) = size();
+        self.screen.stage().resize(columns, rows);
     }
 
     /// A history that cannot be kept must not stop the work.
@@ -224,10 +231,7 @@ impl<W: Write + Send> Person for Console<W> {
                 _ = self.interrupts.recv() => return Entered::Interrupted,
                 _ = terminate.recv() => return Entered::Ended,
                 _ = hangup.recv() => return Entered::Ended,
-                _ = self.resizes.recv() => {
-                    let (columns, rows) = size();
-                    self.screen.stage().resize(columns, rows);
-                }
+                _ = self.resizes.recv() => self.measure(),
             }
         }
     }

@@ -37,6 +37,8 @@ pub struct Live {
     pub running: Vec<Running>,
     /// Names of sessions that run, as last listed meanwhile.
     pub names: Vec<String>,
+    /// The model asked for more than it has, and the answer is to be typed here.
+    asked: bool,
     /// Said, and not heard by the model.
     pub unheard: Vec<String>,
     /// Taken back by the person, on its way into the line.
@@ -60,10 +62,13 @@ impl Live {
                 tail: String::new(),
             }),
             Progress::Ran { call, .. } => self.running.retain(|running| running.call_id != call.call_id()),
+            Progress::Asked { here, .. } => self.asked = *here,
+            Progress::Settled { .. } => self.asked = false,
             Progress::GaveBack { text } => self.given_back.push((*text).to_owned()),
             Progress::Unheard(texts) => self.unheard = texts.to_vec(),
             Progress::Ended { .. } => {
                 self.turn_started = None;
+                self.asked = false;
                 self.running.clear();
                 self.unheard.clear();
             }
@@ -92,11 +97,12 @@ impl Live {
             lines.push(paint.paint(Paint::DIM, &format!("⋯ when this is done: {text}")));
         }
         if let Some(started) = self.turn_started {
-            let keys = match self.unheard.is_empty() && self.queued.is_empty() {
-                true => "Enter steers, Tab queues, Ctrl-C stops",
-                false => "Esc takes back, Ctrl-C stops",
+            let took = seconds(now - started);
+            let text = match self.unheard.is_empty() && self.queued.is_empty() {
+                _ if self.asked => "· waiting for your answer · Ctrl-C is a no".to_owned(),
+                true => format!("· working {took} · Enter steers, Tab queues, Ctrl-C stops"),
+                false => format!("· working {took} · Esc takes back, Ctrl-C stops"),
             };
-            let text = format!("· working {} · {keys}", seconds(now - started));
             lines.push(paint.paint(Paint::DIM, &render::clip(&text, columns - 1)));
         }
         if !self.hint.is_empty() {
@@ -140,6 +146,7 @@ mod tests {
     use crate::agent::calls::understand;
     use crate::agent::turn::Ended;
     use crate::model::{Call, Usage};
+    use crate::tools::approvals::ApprovalView;
 
     fn call(id: &str, command: &str) -> Call {
         let arguments = json!({ "input": [command] }).to_string();
@@ -174,6 +181,19 @@ mod tests {
         );
         live.on(&Progress::Ended { ended: &Ended::Interrupted, usage: &Usage::default() }, at(80));
         assert_eq!(lines(&live, at(80)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_open_question_says_what_ctrl_c_does_to_it() {
+        let (mut live, now) = (Live::default(), Instant::now());
+        let question = &ApprovalView::default();
+        live.on(&Progress::Started, now);
+        live.on(&Progress::Asked { question, here: true }, now);
+        assert_eq!(lines(&live, now), ["· waiting for your answer · Ctrl-C is a no"]);
+        live.on(&Progress::Settled { question }, now);
+        assert!(lines(&live, now)[0].contains("Ctrl-C stops"));
+        live.on(&Progress::Asked { question, here: false }, now);
+        assert!(lines(&live, now)[0].contains("Ctrl-C stops"), "somebody else answers");
     }
 
     #[test]

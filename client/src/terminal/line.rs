@@ -96,9 +96,10 @@ impl Line {
         self.at = self.row_end();
     }
 
-    /// Cuts what stands before the cursor in its row.
+    /// Cuts what stands before the cursor in its row; at its start, the line break.
     pub fn cut_to_start(&mut self) {
-        self.cut(self.row_start(), self.at);
+        let start = self.row_start();
+        self.cut(if start == self.at { self.before() } else { start }, self.at);
     }
 
     /// Cuts what stands behind the cursor in its row; at its end, the line break.
@@ -250,6 +251,7 @@ mod tests {
         check("ab cd| ef", Line::word_left, "ab |cd ef");
         check("ab cd  |ef", Line::cut_word, "ab |ef");
         check("one\ntw|o", Line::cut_to_start, "one\n|o");
+        check("one\n|two", Line::cut_to_start, "one|two");
         check("on|e\ntwo", Line::cut_to_end, "on|\ntwo");
         check("on|\ntwo", Line::cut_to_end, "on|two");
         check("one\nt|wo", Line::home, "one\n|two");

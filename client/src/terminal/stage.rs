@@ -2,7 +2,8 @@
 //! that change, and the line that a person types, drawn again at each change.
 //!
 //! Takes harmless text (see `neutralise`). A plain stage draws nothing again: text goes through, and the prompt is text
-//! like any other. Rows are counted as the terminal wraps them, so that it is known how far up the edge begins.
+//! like any other. Rows are counted as the terminal wraps them, also anew when its size changes, so that it is known how
+//! far up the edge begins.
 
 use std::io::Write;
 
@@ -32,8 +33,8 @@ pub struct Stage<W> {
     style: String,
     live: Vec<String>,
     input: Option<Input>,
-    /// Rows from where the partial line begins down to the cursor.
-    cursor_row: usize,
+    /// What stands from where the partial line begins down to the cursor, a line each, the last one cut at the cursor.
+    to_cursor: Vec<String>,
     /// What came while somebody else has the terminal.
     held: Option<String>,
 }
@@ -52,7 +53,7 @@ impl<W: Write> Stage<W> {
             style,
             live,
             input: None,
-            cursor_row: 0,
+            to_cursor: Vec::new(),
             held: None,
         }
     }
@@ -131,7 +132,8 @@ impl<W: Write> Stage<W> {
         self.draw();
     }
 
-    /// The window has another size.
+    /// The window has another size. Its terminal has wrapped anew what stands there, as nearly all do by now; on one that does
+    /// not, a line may be lost from the screen or stand there twice.
     pub fn resize(&mut self, columns: usize, rows: usize) {
         (self.columns, self.rows) = (columns.max(20), rows.max(6));
         self.draw();
@@ -140,7 +142,7 @@ impl<W: Write> Stage<W> {
     /// Clears the screen above the edge.
     pub fn clear(&mut self) {
         if !self.plain && self.held.is_none() {
-            self.cursor_row = 0;
+            self.to_cursor.clear();
             let edge = self.edge();
             self.send(&format!("\x1b[H\x1b[2J{}{}{edge}", self.style, self.partial));
         }
@@ -155,7 +157,8 @@ impl<W: Write> Stage<W> {
 
     pub fn resume(&mut self) {
         let held = self.held.take().unwrap_or_default();
-        (self.partial, self.cursor_row) = (String::new(), 0);
+        self.partial.clear();
+        self.to_cursor.clear();
         self.write(&held);
     }
 
@@ -177,7 +180,8 @@ impl<W: Write> Stage<W> {
 
     /// From wherever the cursor is to where the partial line begins, and nothing below it.
     fn to_top(&self) -> String {
-        match self.cursor_row {
+        let rows: usize = self.to_cursor.iter().map(|line| self.rows_of(line)).sum();
+        match rows.saturating_sub(1) {
             0 => "\r\x1b[J".into(),
             rows => format!("\r\x1b[{rows}A\x1b[J"),
         }
@@ -185,39 +189,31 @@ impl<W: Write> Stage<W> {
 
     /// What stands below the partial line; the cursor is left in the typed line.
     fn edge(&mut self) -> String {
-        let above = self.rows_of(&self.partial);
-        if self.live.is_empty() && self.input.is_none() {
-            self.cursor_row = above - 1;
+        let partial = Some(&self.partial).filter(|partial| !partial.is_empty());
+        let mut to_cursor: Vec<String> = partial.into_iter().chain(&self.live).cloned().collect();
+        let mut below = self.live.clone();
+        let mut back = String::new();
+        if let Some(input) = &self.input {
+            let laid = lay_out(input, self.columns - 1, (self.rows / 2).max(3));
+            let (row, column) = laid.cursor;
+            let up = laid.rows.len() - 1 - row;
+            if up > 0 {
+                back.push_str(&format!("\x1b[{up}A"));
+            }
+            back.push('\r');
+            if column > 0 {
+                back.push_str(&format!("\x1b[{column}C"));
+            }
+            to_cursor.extend_from_slice(&laid.rows[..row]);
+            to_cursor.push(cut_at(&laid.rows[row], column));
+            below.extend(laid.rows);
+        }
+        self.to_cursor = to_cursor;
+        if below.is_empty() {
             return String::new();
         }
-        let mut edge = String::from(Paint::PLAIN);
-        let mut row = 0;
-        if !self.partial.is_empty() {
-            edge.push('\n');
-            row = above;
-        }
-        edge.push_str(&self.live.join("\n"));
-        row += self.live.len().saturating_sub(1);
-        let Some(input) = &self.input else {
-            self.cursor_row = row;
-            return edge;
-        };
-        if !self.live.is_empty() {
-            edge.push('\n');
-            row += 1;
-        }
-        let laid = lay_out(input, self.columns - 1, (self.rows / 2).max(3));
-        edge.push_str(&laid.rows.join("\n"));
-        let up = laid.rows.len() - 1 - laid.cursor.0;
-        if up > 0 {
-            edge.push_str(&format!("\x1b[{up}A"));
-        }
-        edge.push('\r');
-        if laid.cursor.1 > 0 {
-            edge.push_str(&format!("\x1b[{}C", laid.cursor.1));
-        }
-        self.cursor_row = row + laid.cursor.0;
-        edge
+        let parted = if self.partial.is_empty() { "" } else { "\n" };
+        format!("{}{parted}{}{back}", Paint::PLAIN, below.join("\n"))
     }
 
     /// A terminal that is gone is no reason to stop.
@@ -261,6 +257,16 @@ fn style_behind(before: &str, text: &str) -> String {
         rest = &rest[at + end + 1..];
     }
     style
+}
+
+/// What of a row without styles lies before a column.
+fn cut_at(row: &str, column: usize) -> String {
+    let mut width = 0;
+    let before = row.chars().take_while(|character| {
+        width += character.width().unwrap_or(0);
+        width <= column
+    });
+    before.collect()
 }
 
 struct Laid {
@@ -365,6 +371,25 @@ mod tests {
         check("日本日本日", 15, &["› 日本日本", "  日"], (1, 4));
         check("a\nb\nc\nd\ne", 4, &["  b", "  c", "  d"], (1, 2));
         check("\x1b[2J", 4, &["› ␛[2J"], (0, 6));
+    }
+
+    #[test]
+    fn a_window_of_another_size_is_drawn_from_where_the_terminal_has_moved_the_edge_to() {
+        let mut stage = Stage::new(Vec::new(), false, 40, 12);
+        stage.write("a line that is 30 columns wide");
+        stage.show(vec!["· a live one of 25 columns".into()], typed("thirteen more"));
+        drawn(&mut stage);
+        let up = |stage: &mut Stage<Vec<u8>>, columns: usize| {
+            stage.resize(columns, 12);
+            let drawn = drawn(stage);
+            let up = drawn.strip_prefix("\r\x1b[").expect("it goes up").split('A').next().unwrap().to_owned();
+            up.parse::<usize>().expect("so many rows")
+        };
+        assert_eq!(up(&mut stage, 20), 4, "two rows and two above the typed one");
+        assert_eq!(up(&mut stage, 60), 2);
+        stage.show(Vec::new(), typed("a typed line of thirty columns"));
+        drawn(&mut stage);
+        assert_eq!(up(&mut stage, 24), 3, "two rows above, and one of the typed line's own");
     }
 
     #[test]
