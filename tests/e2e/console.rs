@@ -108,6 +108,32 @@ fn a_turn_that_was_stopped_with_the_program_goes_on_with_it() {
 }
 
 #[test]
+fn a_plain_terminal_has_its_prompt_again_behind_a_stop_and_a_line_end_behind_its_last() {
+    for user in users() {
+        let world = World::of(user);
+        let model = ModelServer::reacting(|_| Answer::items([message("heard")]));
+        let mut terminal = shell(&world, &model);
+        terminal.type_text(&format!("TERM=dumb {} agent\n", binary("dunlin-under-test").display()));
+        terminal.until("/help");
+        terminal.until(PROMPT);
+        terminal.type_text(CTRL_Z);
+        terminal.until(SHELL_PROMPT);
+        terminal.type_text("fg\n");
+        terminal.until(PROMPT);
+        terminal.type_text("still there?\n");
+        terminal.until("heard");
+        terminal.until(PROMPT);
+        terminal.type_text("\x04");
+        let end = terminal.until("resume with");
+        assert!(end.ends_with("\r\nresume with"), "{end:?}");
+        terminal.until(SHELL_PROMPT);
+        terminal.type_text("exit\n");
+        let (_, all) = terminal.finish();
+        assert!(!all.contains('\x1b'), "an escape in {all:?}");
+    }
+}
+
+#[test]
 fn a_window_of_another_size_shows_each_line_once() {
     for user in users() {
         let world = World::of(user);

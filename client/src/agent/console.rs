@@ -77,6 +77,8 @@ pub struct Console<W: Write + Send> {
     interrupts: Signal,
     endings: [Signal; 2],
     resizes: Signal,
+    /// Somebody let the program go on, in whatever state they left the terminal.
+    continued: Signal,
 }
 
 impl<W: Write + Send> Console<W> {
@@ -100,6 +102,7 @@ impl<W: Write + Send> Console<W> {
             interrupts: signal(SignalKind::interrupt())?,
             endings: [signal(SignalKind::terminate())?, signal(SignalKind::hangup())?],
             resizes: signal(SignalKind::window_change())?,
+            continued: signal(SignalKind::from_raw(Number::SIGCONT as i32))?,
         };
         console.take_terminal()?;
         Ok(console)
@@ -168,6 +171,13 @@ impl<W: Write + Send> Console<W> {
         }
     }
 
+    /// A prompt that nobody answers any more: what comes next begins a line.
+    fn end_line(&self, busy: bool) {
+        if self.plain && !busy {
+            self.screen.stage().write("\n");
+        }
+    }
+
     fn enter(&mut self, text: String, how: fn(String) -> Entered) {
         if !text.trim().is_empty() && !text.starts_with(' ') {
             self.write_history(&text);
@@ -183,9 +193,21 @@ impl<W: Write + Send> Console<W> {
         drop(raw);
         let _ = raise(Number::SIGTSTP);
         self.raw = Raw::keys().ok();
-        mark_pastes(true);
-        // Who is stopped hears of no other size.
-        self.measure();
+        self.go_on();
+    }
+
+    /// Behind a stop: a shell had the terminal, and who is stopped hears of no other size.
+    fn go_on(&self) {
+        match &self.raw {
+            Some(raw) => {
+                let _ = raw.again();
+                mark_pastes(true);
+                self.measure();
+            }
+            // The prompt that stands there is not the last line any more.
+            None if self.plain => self.screen.type_line(None),
+            None => {}
+        }
     }
 
     fn measure(&self) {
@@ -222,6 +244,7 @@ impl<W: Write + Send> Person for Console<W> {
                     Some(bytes) => self.take_bytes(&bytes, busy),
                     None => {
                         self.is_gone = true;
+                        self.end_line(busy);
                         return Entered::End;
                     }
                 },
@@ -229,9 +252,16 @@ impl<W: Write + Send> Person for Console<W> {
                     self.decoder.settle().into_iter().for_each(|key| self.take_key(key, busy));
                 }
                 _ = self.interrupts.recv() => return Entered::Interrupted,
-                _ = terminate.recv() => return Entered::Ended,
-                _ = hangup.recv() => return Entered::Ended,
+                _ = terminate.recv() => {
+                    self.end_line(busy);
+                    return Entered::Ended;
+                }
+                _ = hangup.recv() => {
+                    self.end_line(busy);
+                    return Entered::Ended;
+                }
                 _ = self.resizes.recv() => self.measure(),
+                _ = self.continued.recv() => self.go_on(),
             }
         }
     }
