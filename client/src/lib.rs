@@ -15,6 +15,17 @@ pub mod tools;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
+
+/// The model's loop waits for one thing after the other, and each hop to another thread would wait for a processor. What shows a
+/// stream as fast as it comes takes it in on one thread and shows it on another.
+fn runtime(command: Option<&cli::Command>) -> std::io::Result<Runtime> {
+    let mut builder = match command {
+        None | Some(cli::Command::Agent(_) | cli::Command::Demo(_)) => Builder::new_current_thread(),
+        Some(_) => Builder::new_multi_thread(),
+    };
+    builder.worker_threads(2).enable_all().build()
+}
 
 /// Read the command line, do it, and say how it went.
 pub fn main() -> ExitCode {
@@ -27,8 +38,7 @@ pub fn main() -> ExitCode {
         let error = link::run_detached(&detached.command);
         return commands::Failure::cannot_execute(std::path::Path::new(&detached.command[0]), &error).tell();
     }
-    // One thread: nothing here computes for long, and each hop to another thread would wait for a processor.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime(cli.command.as_ref()) {
         Ok(runtime) => runtime,
         Err(error) => return commands::Failure::from(error).tell(),
     };
