@@ -134,6 +134,61 @@ fn a_plain_terminal_has_its_prompt_again_behind_a_stop_and_a_line_end_behind_its
 }
 
 #[test]
+fn a_person_answers_a_command_of_the_model_while_its_turn_goes_on() {
+    for user in users() {
+        let world = World::of(user);
+        let line = "printf 'the word? '; read -r word; echo heard $word";
+        let asks = json!({"input": [line], "name": "asks"});
+        let wait = json!({"op": "wait", "session_id": "asks"});
+        let model = ModelServer::scripted([
+            Answer::items([function_call("a", "unified_exec", &asks)]),
+            Answer::items([function_call("b", "sessions", &wait)]),
+            Answer::items([message("so it is a bird")]),
+        ]);
+        let mut terminal = agent(&world, &model, 100);
+        let before = terminal.settings();
+        terminal.type_text("ask\r");
+        terminal.until("asks waits for input");
+        model.wait_arrived(2);
+        terminal.type_text("/att\tasks\r");
+        terminal.until("detaches");
+        terminal.until("the word? ");
+        terminal.type_text("heron\r");
+        terminal.until("heard heron");
+        // The session has ended, so the conversation has its terminal back, and what came meanwhile is shown.
+        terminal.until("so it is a bird");
+        terminal.until(PROMPT);
+        assert_eq!(terminal.settings(), before);
+        let told = model.requests()[2].output("b").expect("an output");
+        assert_eq!((&told["reason"], &told["session"]["exit_code"]), (&json!("exited"), &json!(0)), "{told}");
+        terminal.type_text("exit\r");
+        assert_eq!(terminal.finish().0, 0);
+    }
+}
+
+#[test]
+fn a_signal_ends_the_program_also_while_a_session_has_its_terminal() {
+    let world = World::new();
+    world.dunlin(&["run", "--detach", "--name", "s", "--", "sh", "-c", "read x"]).expect(0);
+    for busy in [false, true] {
+        let model = ModelServer::reacting(|_| Answer::never());
+        let mut terminal = agent(&world, &model, 100);
+        if busy {
+            terminal.type_text("think\r");
+            model.wait_arrived(1);
+        }
+        terminal.type_text("/attach s\r");
+        terminal.until("detaches");
+        kill(terminal.pid(), Signal::SIGTERM).expect("it runs");
+        let (code, all, settings) = terminal.finish_with_settings();
+        assert_eq!(code, 0, "busy: {busy}: {all:?}");
+        assert!(settings.contains("ICANON") && settings.contains("ECHO"), "busy: {busy}: {settings}");
+        assert!(all.rfind("\x1b[?2004l") > all.rfind("\x1b[?2004h"), "pastes stay marked: {all:?}");
+    }
+    world.dunlin(&["kill", "s"]).expect(0);
+}
+
+#[test]
 fn a_window_of_another_size_shows_each_line_once() {
     for user in users() {
         let world = World::of(user);

@@ -8,6 +8,7 @@ mod approvals_terminal;
 mod attach;
 mod bad_input;
 mod console;
+mod conversations;
 mod demo;
 mod doctor;
 mod events;

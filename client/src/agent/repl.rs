@@ -4,17 +4,19 @@
 //! what a turn started runs on. The commands behind a slash are in `commands`; lines come from `console`, what happens
 //! is shown by `show` and `live`.
 
+mod attaching;
 mod commands;
+mod typing;
 
 use std::collections::HashSet;
 use std::future::pending;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
+
+use typing::Typing;
 
 use super::approval::{Answering, ByLine};
 use super::console::{self, Console, Entered, Person};
@@ -26,7 +28,7 @@ use super::screen::{OnScreen, Screen};
 use super::show::Show;
 use super::slash::{self, Line};
 use super::start::Options;
-use super::steering::{Steering, steering};
+use super::steering::steering;
 use super::tails;
 use super::transcript::Store;
 use super::turn::Ended;
@@ -309,10 +311,10 @@ impl<M: Model, H: ToolHost, P: Person, W: Write + Send + 'static> Repl<'_, M, H,
             socket: self.options.socket.clone(),
             attached: None,
         };
-        loop {
+        let report = loop {
             tokio::select! {
                 biased;
-                report = &mut turn => return report,
+                report = &mut turn => break report,
                 () = typing.go_on(&host, self.paint) => {}
                 _ = redraw.tick() => {
                     typing.screen.refresh();
@@ -320,7 +322,12 @@ impl<M: Model, H: ToolHost, P: Person, W: Write + Send + 'static> Repl<'_, M, H,
                 }
                 () = &mut following => {}
             }
+        };
+        // The turn's end is shown once the person is back.
+        while typing.attached.is_some() {
+            typing.go_on(&host, self.paint).await;
         }
+        report
     }
 
     /// What was typed and not sent is there again when the conversation is.
@@ -331,106 +338,6 @@ impl<M: Model, H: ToolHost, P: Person, W: Write + Send + 'static> Repl<'_, M, H,
             unsent.push(unfinished);
         }
         self.driver.conversation.set_unsent(unsent)
-    }
-}
-
-/// The person while a turn runs.
-struct Typing<'a, P, W: Write> {
-    person: &'a mut P,
-    screen: &'a Screen<W>,
-    steering: Steering,
-    answers: &'a ByLine,
-    cancel: &'a CancellationToken,
-    leaving: &'a mut bool,
-    socket: Option<PathBuf>,
-    /// Another dunlin that has the terminal.
-    attached: Option<Child>,
-}
-
-impl<P: Person, W: Write + Send + 'static> Typing<'_, P, W> {
-    /// The next thing that the person does. Giving it up loses nothing: behind the wait for them it does not wait.
-    async fn go_on<H: ToolHost>(&mut self, host: &Arc<H>, paint: Paint) {
-        if let Some(attached) = &mut self.attached {
-            let _ = attached.wait().await;
-            self.attached = None;
-            self.person.resume();
-            return;
-        }
-        match self.person.next(true).await {
-            Entered::Line(line) if self.answers.is_asked() => {
-                if !self.answers.line(&line) {
-                    self.screen.tell("answer with once, sandbox, workspace, or no and why");
-                }
-            }
-            Entered::Line(line) => self.line(&line, host, paint),
-            Entered::Queued(words) => self.queue(words),
-            Entered::TakeBack => {
-                let queued = self.screen.live().queued.pop_back();
-                match queued {
-                    Some(words) => self.person.put_back(&words),
-                    None => self.steering.take_back(),
-                }
-            }
-            Entered::Interrupted | Entered::End if self.answers.is_asked() => {
-                self.answers.no();
-            }
-            Entered::Interrupted => self.cancel.cancel(),
-            Entered::End if *self.leaving => self.cancel.cancel(),
-            Entered::End => self.leave(),
-            Entered::Ended => {
-                *self.leaving = true;
-                self.cancel.cancel();
-            }
-        }
-        self.screen.refresh();
-    }
-
-    /// Words steer. Commands that only look are obeyed at once; the others wait for the turn's end.
-    fn line<H: ToolHost>(&mut self, line: &str, host: &Arc<H>, paint: Paint) {
-        match slash::understand(line) {
-            Line::Empty => {}
-            Line::Words(words) => self.steering.say(words),
-            Line::Queue(Some(words)) => self.queue(words),
-            Line::Exit => self.leave(),
-            Line::Help => self.screen.tell(&slash::help()),
-            Line::Sessions => {
-                let (host, screen) = (Arc::clone(host), self.screen.clone());
-                let columns = screen.stage().columns();
-                tokio::spawn(async move { screen.tell(&commands::sessions(&*host, paint, columns).await) });
-            }
-            Line::Attach(Some(session)) => {
-                self.person.lend();
-                match commands::attach(&session, self.socket.as_deref()).spawn() {
-                    Ok(child) => self.attached = Some(child),
-                    Err(error) => {
-                        self.person.resume();
-                        self.screen.tell(&format!("cannot attach: {error}"));
-                    }
-                }
-            }
-            Line::Attach(None) => self.screen.tell("attach to which session? /sessions lists them"),
-            Line::Unknown(word, meant) => self.screen.tell(&commands::unknown(&word, meant)),
-            _ => self.queue(line.trim().to_owned()),
-        }
-    }
-
-    fn queue(&self, words: String) {
-        self.screen.live().queued.push_back(words);
-    }
-
-    fn leave(&mut self) {
-        *self.leaving = true;
-        self.screen.tell("leaving when the turn is over; Ctrl-C ends it now");
-    }
-
-    /// What the turn gave back goes into the line; names of new sessions can be completed.
-    fn take_notice(&mut self) {
-        let names = std::mem::take(&mut self.screen.live().names);
-        if !names.is_empty() {
-            self.person.offer(names);
-        }
-        let given_back: Vec<String> = std::mem::take(&mut self.screen.live().given_back);
-        given_back.iter().for_each(|text| self.person.put_back(text));
     }
 }
 

@@ -1,12 +1,11 @@
 //! The commands behind a slash, when no turn runs.
 
 use std::io::Write;
-use std::path::Path;
 
-use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::Repl;
+use super::attaching::{Attached, Next};
 use crate::agent::console::{Entered, Person};
 use crate::agent::driver::Model;
 use crate::agent::failure::AgentError;
@@ -72,11 +71,18 @@ impl<M: Model, H: ToolHost, P: Person, W: Write + Send + 'static> Repl<'_, M, H,
             }
         };
         self.person.lend();
-        let ended = attach(&session, self.options.socket.as_deref()).status().await;
+        let begun = Attached::begin(&session, self.options.socket.as_deref());
+        let failed = match begun {
+            Ok(mut attached) => {
+                while attached.next(&mut self.person).await == Next::ToldToEnd {
+                    self.leaving = true;
+                }
+                None
+            }
+            Err(error) => Some(format!("cannot attach: {error}")),
+        };
         self.person.resume();
-        if let Err(error) = ended {
-            self.show.line(&format!("cannot attach: {error}"));
-        }
+        failed.iter().for_each(|failed| self.show.line(failed));
     }
 
     fn plan(&mut self) {
@@ -206,16 +212,6 @@ pub(super) async fn sessions<H: ToolHost>(host: &H, paint: Paint, columns: usize
         Ok(sessions) => session_lines(paint, &sessions, columns),
         Err(error) => neutralise_line(&error.to_string()),
     }
-}
-
-/// Puts this terminal on a session.
-pub(super) fn attach(session: &str, socket: Option<&Path>) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| "dunlin".into()));
-    command.arg("attach").arg("--").arg(session);
-    if let Some(socket) = socket {
-        command.env("DUNLIN_SOCKET", socket);
-    }
-    command
 }
 
 /// What to say of a command that nobody knows.
