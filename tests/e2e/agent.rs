@@ -227,6 +227,29 @@ fn a_missing_key_is_told_in_three_lines_and_starts_nothing() {
 }
 
 #[test]
+fn notes_for_agents_are_given_from_the_repositorys_top_down_to_where_the_agent_works() {
+    let world = World::new();
+    world.git_workspace();
+    let deep = world.workspace().join("pond/reeds");
+    for (place, note) in [("", "Count herons."), ("pond", "Mind the pike."), ("other", "Not for here.")] {
+        world.write(&world.workspace().join(place).join("AGENTS.md"), note);
+    }
+    world.write(&deep.join("AGENTS.md"), "Step softly.");
+    let model = ModelServer::reacting(|_| Answer::items([message("done")]));
+    let instructions = |words: &[&str]| {
+        run_agent(&world, &model, words).expect(0);
+        let request = model.requests().pop().expect("a request");
+        request.body["instructions"].as_str().expect("a text").to_owned()
+    };
+    for words in [["--cwd", "pond/reeds", "go"], ["-w", "pond/reeds", "go"]] {
+        let given = instructions(&words);
+        let places = ["Count herons.", "Mind the pike.", "Step softly."].map(|note| given.find(note));
+        assert!(places.is_sorted() && places[0].is_some(), "{words:?}: {given}");
+        assert!(!given.contains("Not for here."), "{words:?}: {given}");
+    }
+}
+
+#[test]
 fn an_endless_loop_of_calls_ends_at_the_limit_of_steps() {
     let world = World::new();
     let mut number = 0;

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 
 use dunlin_harness::model_server::{Answer, ModelServer, custom_call, function_call, message};
-use dunlin_harness::{Terminal, World, until};
+use dunlin_harness::{Terminal, World, until, users};
 use serde_json::{Value, json};
 
 const PROMPT: &str = "› ";
@@ -158,6 +158,51 @@ fn a_session_that_ends_while_the_person_is_idle_begins_a_turn_and_runs_the_hook(
     assert!(!world.path("tty").exists(), "the hook has no terminal");
     person.type_text("exit\r");
     assert_eq!(person.finish().0, 0);
+}
+
+#[test]
+fn a_session_that_waits_for_its_person_is_shown_and_told_to_the_hook_and_to_the_model() {
+    for user in users() {
+        let world = World::of(user);
+        let events = world.path("home").join("events");
+        let hook = format!("on_event = [\"sh\", \"-c\", \"cat >> {}\"]", events.display());
+        world.write(&world.path("config/dunlin/config.toml"), &hook);
+        let line = "until [ -e go ]; do sleep 0.05; done; printf 'sure? '; read -r answer";
+        let start = json!({"input": [line], "name": "asks", "timeout_ms": 0});
+        let model = ModelServer::scripted([
+            Answer::items([function_call("a", "unified_exec", &start)]),
+            Answer::items([message("it will ask")]),
+            Answer::items([message("I tell it")]),
+        ]);
+        let mut command = world.client(&["agent"]);
+        command.env("OPENAI_BASE_URL", model.base_url()).env("OPENAI_API_KEY", "sk-test");
+        let mut person = world.terminal(&command, 100, 30);
+        person.until("/help");
+        person.until(PROMPT);
+        person.type_text("begin\r");
+        person.until("it will ask");
+        person.until(PROMPT);
+        world.write(&world.workspace().join("go"), "");
+        let shown = person.until("waits for input");
+        assert!(shown.contains("\"asks\""), "{shown:?}");
+        person.until("\x07");
+        let event = until("the event", || {
+            let text = std::fs::read_to_string(&events).unwrap_or_default();
+            let mut events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            events.rfind(|event| event["event"] == "waiting")
+        });
+        assert_eq!(event["session"], "asks");
+        assert!(event["command"].as_str().expect("a text").contains("sure?"), "{event}");
+        assert_eq!(event["workspace"].as_str(), world.workspace().to_str());
+        person.type_text("answer it\r");
+        person.until("I tell it");
+        let request = &model.requests()[2].body;
+        let told = request["input"].as_array().expect("items").last().expect("one").to_string();
+        assert!(told.contains("since you last looked") && told.contains("waits for input"), "{told}");
+        person.type_text("exit\r");
+        assert_eq!(person.finish().0, 0);
+        world.dunlin(&["kill", "asks"]).expect(0);
+    }
 }
 
 #[test]

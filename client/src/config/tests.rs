@@ -27,6 +27,10 @@ fn an_empty_file_asks_openai() {
     assert_eq!(provider.base_url, "https://api.openai.com/v1");
     assert_eq!(provider.key, Key::Env("OPENAI_API_KEY".into()));
     assert!(provider.reasoning && provider.custom_tools && provider.stream && !provider.store);
+    let limits = provider.timeouts;
+    let seconds =
+        [limits.connect, limits.first_byte, limits.idle].map(|limit| limit.map(|limit| limit.as_secs()));
+    assert_eq!((seconds, provider.max_retries), ([Some(10), Some(120), Some(300)], 4));
     assert!(config.model(provider, None).is_ok());
 }
 
