@@ -261,6 +261,35 @@ mod tests {
     }
 
     #[test]
+    fn every_event_has_the_fields_that_the_page_tells_of() {
+        const PAGE: &str = include_str!("../../../docs/agent-events.md");
+        let (session, command) = ("web".to_owned(), "npm start".to_owned());
+        let occasions = [
+            Occasion::Waiting { session: session.clone(), command: command.clone() },
+            Occasion::Exited { session, command, exit_code: None },
+            Occasion::Approval { profile: "unconfined".into(), justification: "must".into() },
+            Occasion::TurnEnd { status: "answered", text: "done".into() },
+        ];
+        for occasion in occasions {
+            let event = occasion.event("abc", Path::new("/w"));
+            let name = event["event"].as_str().unwrap();
+            let row = PAGE.lines().find(|line| line.starts_with(&format!("| `{name}` |"))).expect(name);
+            let told: Vec<&str> = row
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .filter_map(|field| Some(field.split_once(": ")?.0))
+                .collect();
+            let always = ["event", "version", "conversation", "workspace"];
+            let object = event.as_object().unwrap();
+            let own: Vec<&str> =
+                object.keys().map(String::as_str).filter(|key| !always.contains(key)).collect();
+            assert_eq!(own, told, "{name}");
+            assert!(always.iter().all(|key| object.contains_key(*key)), "{name}");
+        }
+    }
+
+    #[test]
     fn an_event_says_what_where_and_in_which_conversation() {
         let exited =
             Occasion::Exited { session: "web".into(), command: "npm start".into(), exit_code: Some(1) };
