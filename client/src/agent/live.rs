@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::calls::Action;
+use super::calls::{Action, Shown};
 use super::progress::Progress;
 use crate::terminal::neutralise::{neutralise, neutralise_line};
 use crate::terminal::render::{self, Paint};
+use crate::tools::result::ExecResult;
 
 /// Lines of a running command's output.
 const TAIL_LINES: usize = 5;
@@ -35,8 +36,9 @@ pub struct Running {
 pub struct Live {
     turn_started: Option<Instant>,
     pub running: Vec<Running>,
-    /// Names of sessions that run, as last listed meanwhile.
-    pub names: Vec<String>,
+    /// Names of sessions that run, as far as they were seen meanwhile.
+    names: Vec<String>,
+    names_are_new: bool,
     /// The model asked for more than it has, and the answer is to be typed here.
     asked: bool,
     /// Said, and not heard by the model.
@@ -61,7 +63,12 @@ impl Live {
                 started: now,
                 tail: String::new(),
             }),
-            Progress::Ran { call, .. } => self.running.retain(|running| running.call_id != call.call_id()),
+            Progress::Ran { call, outcome, .. } => {
+                self.running.retain(|running| running.call_id != call.call_id());
+                if let Shown::Exec(result) = &outcome.shown {
+                    self.saw(result);
+                }
+            }
             Progress::Asked { here, .. } => self.asked = *here,
             Progress::Settled { .. } => self.asked = false,
             Progress::GaveBack { text } => self.given_back.push((*text).to_owned()),
@@ -74,6 +81,27 @@ impl Live {
             }
             _ => {}
         }
+    }
+
+    /// Sessions were listed: these run.
+    pub fn listed(&mut self, names: Vec<String>) {
+        (self.names, self.names_are_new) = (names, true);
+    }
+
+    /// Names of sessions that can be completed, when they are others than before.
+    pub fn new_names(&mut self) -> Option<Vec<String>> {
+        std::mem::take(&mut self.names_are_new).then(|| self.names.clone())
+    }
+
+    /// A call left its session running, or saw it end.
+    fn saw(&mut self, result: &ExecResult) {
+        let name = if result.name.is_empty() { &result.session_id } else { &result.name };
+        let before = self.names.len();
+        self.names.retain(|known| known != name);
+        if result.running {
+            self.names.push(name.clone());
+        }
+        self.names_are_new |= result.running || self.names.len() != before;
     }
 
     /// The lines for now, each within `columns`.
@@ -143,7 +171,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::agent::calls::understand;
+    use crate::agent::calls::{Outcome, understand};
     use crate::agent::turn::Ended;
     use crate::model::{Call, Usage};
     use crate::tools::approvals::ApprovalView;
@@ -181,6 +209,26 @@ mod tests {
         );
         live.on(&Progress::Ended { ended: &Ended::Interrupted, usage: &Usage::default() }, at(80));
         assert_eq!(lines(&live, at(80)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_session_that_a_call_left_can_be_completed_until_it_is_seen_to_end() {
+        let (mut live, now) = (Live::default(), Instant::now());
+        let mut ran = |name: &str, running: bool| {
+            let result =
+                ExecResult { session_id: "k3".into(), name: name.into(), running, ..ExecResult::default() };
+            let outcome = Outcome { shown: Shown::Exec(result.into()), ..Outcome::error(String::new()) };
+            let call = call("a", "make");
+            live.on(&Progress::Ran { action: &understand(&call), call: &call, outcome: &outcome }, now);
+            live.new_names()
+        };
+        let names = |names: &[&str]| Some(names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
+        assert_eq!(ran("", false), None, "it ended within its call");
+        assert_eq!(ran("web", true), names(&["web"]));
+        assert_eq!(ran("", true), names(&["web", "k3"]));
+        assert_eq!(ran("web", false), names(&["k3"]));
+        live.listed(vec!["db".into()]);
+        assert_eq!((live.new_names(), live.new_names()), (names(&["db"]), None));
     }
 
     #[test]

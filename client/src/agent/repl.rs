@@ -196,7 +196,9 @@ impl<M: Model, H: ToolHost, P: Person, W: Write + Send + 'static> Repl<'_, M, H,
                 return None;
             }
             let live = sessions.iter().filter(|session| session.is_running());
-            self.person.offer(live.map(|session| session.label().to_owned()).collect());
+            let names: Vec<String> = live.map(|session| session.label().to_owned()).collect();
+            self.screen.live().listed(names.clone());
+            self.person.offer(names);
             let own = self.driver.conversation.id().to_owned();
             let mut watching = Watching::begin(&self.driver.host, &sessions, &own, pause);
             tokio::select! {

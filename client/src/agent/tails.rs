@@ -24,7 +24,7 @@ pub async fn look<H: ToolHost>(host: &H, live: &Mutex<Live>, conversation: &str)
         let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
         find(&mut live.running, &sessions, conversation);
         let running = sessions.iter().filter(|session| session.is_running());
-        live.names = running.map(|session| session.label().to_owned()).collect();
+        live.listed(running.map(|session| session.label().to_owned()).collect());
     }
     for running in watched {
         let Some(session) = running.session else { continue };

@@ -114,8 +114,8 @@ impl<P: Person, W: Write + Send + 'static> Typing<'_, P, W> {
 
     /// What the turn gave back goes into the line; names of new sessions can be completed.
     pub(super) fn take_notice(&mut self) {
-        let names = std::mem::take(&mut self.screen.live().names);
-        if !names.is_empty() {
+        let names = self.screen.live().new_names();
+        if let Some(names) = names {
             self.person.offer(names);
         }
         let given_back: Vec<String> = std::mem::take(&mut self.screen.live().given_back);
