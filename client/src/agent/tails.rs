@@ -19,7 +19,7 @@ pub async fn look<H: ToolHost>(host: &H, live: &Mutex<Live>, conversation: &str)
         live.running.iter().filter(|running| now - running.started >= WORTH_SHOWING).cloned().collect()
     };
     if watched.iter().any(|running| running.session.is_none())
-        && let Ok(sessions) = host.list_sessions().await
+        && let Ok(sessions) = host.live_sessions().await
     {
         let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
         find(&mut live.running, &sessions, conversation);
