@@ -1,6 +1,7 @@
 //! `cargo bench -p dunlin-tests --bench patch`: our time against that of `git apply` for the same change, taken in
 //! turns in fresh copies; medians, and ours divided by git's. Ours is the engine alone, in a process that runs already,
-//! as in a sandbox that lives; git's is a process. TMPDIR chooses the file system, of which most of it is the time.
+//! as in a sandbox that lives; git's is a process. TMPDIR chooses the file system, of which most of it is the time;
+//! `-- 200` takes the rows whose names have it.
 
 use std::fs;
 use std::path::Path;
@@ -24,8 +25,14 @@ fn main() {
         "{:<26}{:>11}{:>15}{:>7}{:>13}{:>7}",
         "", "git apply", "ours, unified", "ratio", "ours, Codex", "ratio"
     );
-    measure("200 files, one hunk each", &change(200, 60, 60));
-    measure("50,000 lines, 100 hunks", &change(1, 50_000, 500));
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    for (name, files, lines, every) in
+        [("200 files, one hunk each", 200, 60, 60), ("50,000 lines, 100 hunks", 1, 50_000, 500)]
+    {
+        if wanted.as_ref().is_none_or(|part| name.contains(part)) {
+            measure(name, &change(files, lines, every));
+        }
+    }
 }
 
 /// Every `every`-th line (in the middle of its stretch) of each file changes.

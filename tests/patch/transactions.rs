@@ -222,7 +222,7 @@ fn apply_with_interference(
     text: &str,
     step: Step,
     name: &str,
-    interfere: impl Fn(),
+    interfere: impl Fn() + Sync,
 ) -> Outcome {
     let mut is_done = false;
     let mut gate = |passing: Step, path: &Path| {

@@ -41,7 +41,7 @@ pub fn compare(old: &Text<'_>, new: &Text<'_>) -> Vec<Replaced> {
 }
 
 /// Whether the lines outside of `replaced` are the same: an edit also touches the newline of a last line.
-pub fn is_all(replaced: &[Replaced], old: &Text<'_>, new: &Text<'_>) -> bool {
+fn is_all(replaced: &[Replaced], old: &Text<'_>, new: &Text<'_>) -> bool {
     let end = Replaced { old: old.len()..old.len(), new: new.len()..new.len() };
     let mut at = (0, 0);
     replaced.iter().chain([&end]).all(|run| {
@@ -51,8 +51,23 @@ pub fn is_all(replaced: &[Replaced], old: &Text<'_>, new: &Text<'_>) -> bool {
     })
 }
 
+/// The hunks of a unified diff whose differences have to be found.
+pub fn found(old: &[u8], new: &[u8]) -> String {
+    let (old, new) = (Text::new(old), Text::new(new));
+    unified(&old, &new, &compare(&old, &new))
+}
+
+/// The hunks of a unified diff whose differences are known; the rest of the texts is not looked at.
+pub fn known(old: &[u8], new: &[u8], replaced: &[Replaced]) -> String {
+    debug_assert!(is_all(replaced, &Text::new(old), &Text::new(new)), "there are other differences");
+    let Some(last) = replaced.last() else { return String::new() };
+    let old = Text::head(old, last.old.end + CONTEXT);
+    let new = Text::head(new, last.new.end + CONTEXT);
+    unified(&old, &new, replaced)
+}
+
 /// The hunks of a unified diff, without file names.
-pub fn unified(old: &Text<'_>, new: &Text<'_>, replaced: &[Replaced]) -> String {
+fn unified(old: &Text<'_>, new: &Text<'_>, replaced: &[Replaced]) -> String {
     let mut shown = String::new();
     for group in replaced.chunk_by(|one, next| next.old.start - one.old.end <= 2 * CONTEXT) {
         let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };

@@ -27,6 +27,8 @@ pub struct Edited {
     pub lines_removed: u64,
     /// In order; one that only removes lines has none of the new text.
     pub replaced: Vec<Replaced>,
+    /// Whether nothing else differs: at its ends a file can change beside the lines of the hunks.
+    pub replaced_is_all: bool,
 }
 
 pub fn edit(text: &Text<'_>, hunks: &[Hunk], places: &[Place], grammar: Grammar) -> Edited {
@@ -54,6 +56,7 @@ impl<'a> Writer<'a> {
     fn new(text: &'a Text<'a>) -> Writer<'a> {
         let mut edited = Edited::default();
         edited.bytes.reserve(text.lines.iter().map(|line| line.len()).sum());
+        edited.replaced_is_all = !text.has_byte_order_mark();
         let no_lines = text.len() == 0;
         Writer {
             text,
@@ -66,9 +69,13 @@ impl<'a> Writer<'a> {
     }
 
     fn copy_until(&mut self, end: usize) {
-        while self.next < end {
-            self.copy_line();
+        if self.next < end {
+            self.copy_line(); // The first one: it may have a mark, or close a line before it.
         }
+        let lines = self.text.span(self.next, end);
+        self.edited.bytes.extend_from_slice(lines);
+        self.lines_written += end - self.next.min(end);
+        self.next = self.next.max(end);
     }
 
     fn copy_line(&mut self) {
@@ -85,6 +92,7 @@ impl<'a> Writer<'a> {
         if self.edited.bytes.last().is_some_and(|byte| *byte != b'\n') {
             let between = self.text.first_ending().unwrap_or(b"\n");
             self.edited.bytes.extend_from_slice(between);
+            self.edited.replaced_is_all = false;
         }
         self.edited.bytes.extend_from_slice(body);
         self.edited.bytes.extend_from_slice(ending);
@@ -154,6 +162,7 @@ impl<'a> Writer<'a> {
 
     fn finish(mut self) -> Edited {
         let bytes = &mut self.edited.bytes;
+        let length = bytes.len();
         if !self.end_is_literal {
             if self.text.lacks_final_newline() {
                 bytes.truncate(without_ending(bytes).len());
@@ -161,6 +170,7 @@ impl<'a> Writer<'a> {
                 bytes.extend_from_slice(self.text.first_ending().unwrap_or(b"\n"));
             }
         }
+        self.edited.replaced_is_all &= bytes.len() == length;
         if self.text.has_byte_order_mark() && !self.mark_is_literal && !bytes.starts_with(BYTE_ORDER_MARK) {
             bytes.splice(0..0, BYTE_ORDER_MARK.iter().copied());
         }

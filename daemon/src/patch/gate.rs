@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// A kind of system call that a transaction makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum Step {
 }
 
 /// Asked right before each step; an error stands for that of the system call.
-pub trait Gate {
+pub trait Gate: Send {
     fn pass(&mut self, step: Step, path: &Path) -> io::Result<()>;
 }
 
@@ -33,7 +34,22 @@ impl Gate for Open {
     }
 }
 
-impl<F: FnMut(Step, &Path) -> io::Result<()>> Gate for F {
+/// One gate for several threads.
+pub struct Shared<'g>(Mutex<&'g mut dyn Gate>);
+
+impl<'g> Shared<'g> {
+    pub fn new(gate: &'g mut dyn Gate) -> Shared<'g> {
+        Shared(Mutex::new(gate))
+    }
+}
+
+impl Gate for &Shared<'_> {
+    fn pass(&mut self, step: Step, path: &Path) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pass(step, path)
+    }
+}
+
+impl<F: FnMut(Step, &Path) -> io::Result<()> + Send> Gate for F {
     fn pass(&mut self, step: Step, path: &Path) -> io::Result<()> {
         self(step, path)
     }

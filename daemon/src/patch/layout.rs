@@ -3,7 +3,7 @@
 //! Invariant: in this order each operation finds what it needs: a file that gives way to a directory goes
 //! first, a directory that gives way to a file is emptied first. Reads directories, changes nothing.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -43,27 +43,26 @@ pub fn layout(
     emptied: &Emptied,
     create_missing_dirs: bool,
 ) -> Result<Layout, PatchError> {
-    let made_dirs = missing_directories(changes, create_missing_dirs)?;
-    let removed_dirs = emptied_directories(changes, emptied);
-    let is_removed_dir = |path: &Path| removed_dirs.iter().any(|(removed, _)| removed == path);
-    for change in changes {
-        if let (State::Other(kind), true) = (&change.before, !is_removed_dir(&change.path)) {
+    let changes = Changes(changes);
+    let made_dirs = missing_directories(&changes, create_missing_dirs)?;
+    let removed_dirs = emptied_directories(&changes, emptied);
+    let gone: HashSet<&Path> = removed_dirs.iter().map(|(path, _)| path.as_path()).collect();
+    for change in changes.0 {
+        if let (State::Other(kind), false) = (&change.before, gone.contains(change.path.as_path())) {
             let message = format!("it is {kind} that the patch does not empty");
             return Err(PatchError::refused(Act::Write, &change.shown, Reason::Exists, message));
         }
     }
-    let written: BTreeSet<&Path> = paths(changes, |change| change.after != State::Absent);
     let gives_way = |path: &Path| {
-        made_dirs.iter().any(|made| made == path) || path.ancestors().skip(1).any(|a| written.contains(a))
+        made_dirs.binary_search_by(|made| made.as_path().cmp(path)).is_ok()
+            || path.ancestors().skip(1).any(|ancestor| changes.writes(ancestor))
     };
     let (installs, removals): (Vec<usize>, Vec<usize>) =
-        (0..changes.len()).partition(|index| changes[*index].after != State::Absent);
+        (0..changes.0.len()).partition(|index| changes.0[*index].after != State::Absent);
     let (early_files, late_files): (Vec<usize>, Vec<usize>) =
-        removals.into_iter().partition(|index| gives_way(&changes[*index].path));
-    let (early_dirs, late_dirs): (Vec<_>, Vec<_>) = removed_dirs
-        .iter()
-        .cloned()
-        .partition(|(path, _)| written.contains(path.as_path()) || gives_way(path));
+        removals.into_iter().partition(|index| gives_way(&changes.0[*index].path));
+    let (early_dirs, late_dirs): (Vec<_>, Vec<_>) =
+        removed_dirs.iter().cloned().partition(|(path, _)| changes.writes(path) || gives_way(path));
     let remove_dir = |(path, mode)| Operation::RemoveDir(path, mode);
     let mut operations: Vec<Operation> = early_files.into_iter().map(Operation::Remove).collect();
     operations.extend(early_dirs.into_iter().map(remove_dir));
@@ -74,17 +73,36 @@ pub fn layout(
     Ok(Layout { operations, made_dirs, removed_dirs })
 }
 
-fn paths(changes: &[FileChange], choose: impl Fn(&FileChange) -> bool) -> BTreeSet<&Path> {
-    changes.iter().filter(|change| choose(change)).map(|change| change.path.as_path()).collect()
+/// In the order of their paths, so that each is found, and all below a directory stand together.
+struct Changes<'a>(&'a [FileChange]);
+
+impl<'a> Changes<'a> {
+    fn at(&self, path: &Path) -> Option<&'a FileChange> {
+        self.0.binary_search_by(|change| change.path.as_path().cmp(path)).ok().map(|index| &self.0[index])
+    }
+
+    fn writes(&self, path: &Path) -> bool {
+        self.at(path).is_some_and(|change| change.after != State::Absent)
+    }
+
+    fn removes(&self, path: &Path) -> bool {
+        self.at(path).is_some_and(|change| change.after == State::Absent)
+    }
+
+    fn writes_below(&self, directory: &Path) -> bool {
+        let first = self.0.partition_point(|change| change.path.as_path() <= directory);
+        let below = self.0[first..].iter().take_while(|change| change.path.starts_with(directory));
+        below.into_iter().any(|change| change.after != State::Absent)
+    }
 }
 
 /// Outermost first.
-fn missing_directories(changes: &[FileChange], create: bool) -> Result<Vec<PathBuf>, PatchError> {
-    let removed = paths(changes, |change| change.after == State::Absent);
-    let written = paths(changes, |change| change.after != State::Absent);
+fn missing_directories(changes: &Changes<'_>, create: bool) -> Result<Vec<PathBuf>, PatchError> {
     let mut missing: BTreeSet<PathBuf> = BTreeSet::new();
     let mut present: HashSet<&Path> = HashSet::new();
-    for change in changes.iter().filter(|change| change.after != State::Absent) {
+    let together = |one: &&FileChange, next: &&FileChange| one.path.parent() == next.path.parent();
+    let writing: Vec<&FileChange> = changes.0.iter().filter(|change| change.after != State::Absent).collect();
+    for change in writing.chunk_by(together).map(|changes| changes[0]) {
         let refused =
             |reason, message: String| PatchError::refused(Act::Write, &change.shown, reason, message);
         for ancestor in change.path.ancestors().skip(1) {
@@ -92,7 +110,7 @@ fn missing_directories(changes: &[FileChange], create: bool) -> Result<Vec<PathB
                 break;
             }
             let shown = ancestor.display();
-            if written.contains(ancestor) {
+            if changes.writes(ancestor) {
                 return Err(refused(
                     Reason::Exists,
                     format!("the patch makes a file of its directory {shown}"),
@@ -103,7 +121,7 @@ fn missing_directories(changes: &[FileChange], create: bool) -> Result<Vec<PathB
                     present.insert(ancestor);
                     break;
                 }
-                Ok(_) if !removed.contains(ancestor) => {
+                Ok(_) if !changes.removes(ancestor) => {
                     return Err(refused(Reason::Exists, format!("{shown} is a file, not a directory")));
                 }
                 _ if !create => {
@@ -121,33 +139,32 @@ fn missing_directories(changes: &[FileChange], create: bool) -> Result<Vec<PathB
 }
 
 /// Innermost first, with their modes.
-fn emptied_directories(changes: &[FileChange], emptied: &Emptied) -> Vec<(PathBuf, u32)> {
-    let written = paths(changes, |change| change.after != State::Absent);
-    let removed = paths(changes, |change| change.after == State::Absent);
+fn emptied_directories(changes: &Changes<'_>, emptied: &Emptied) -> Vec<(PathBuf, u32)> {
     let may_go = |directory: &Path| match emptied {
         Emptied::Keep => false,
         Emptied::RemoveBelow(kept) => !kept.iter().any(|kept| kept.starts_with(directory)),
         Emptied::RemoveThese(these) => these.contains(directory),
     };
-    let mut gone: Vec<(PathBuf, u32)> = Vec::new();
+    let mut gone: HashMap<PathBuf, u32> = HashMap::new();
+    let removed = changes.0.iter().filter(|change| change.after == State::Absent);
     let mut candidates: BTreeSet<PathBuf> =
-        removed.iter().filter_map(|path| path.parent().map(Path::to_owned)).collect();
+        removed.filter_map(|change| change.path.parent().map(Path::to_owned)).collect();
     // The last in order of paths is innermost; a parent that may follow sorts before its children.
     while let Some(directory) = candidates.pop_last() {
-        let in_use = written.iter().any(|path| *path != directory && path.starts_with(&directory));
-        if in_use || !may_go(&directory) {
+        if !may_go(&directory) || changes.writes_below(&directory) {
             continue;
         }
-        let is_gone =
-            |path: &Path| removed.contains(path) || gone.iter().any(|(directory, _)| directory == path);
+        let is_gone = |path: &Path| changes.removes(path) || gone.contains_key(path);
         let (Ok(mut entries), Ok(metadata)) = (fs::read_dir(&directory), fs::symlink_metadata(&directory))
         else {
             continue;
         };
         if entries.all(|entry| entry.is_ok_and(|entry| is_gone(&entry.path()))) {
             candidates.extend(directory.parent().map(Path::to_owned));
-            gone.push((directory, metadata.mode() & 0o7777));
+            gone.insert(directory, metadata.mode() & 0o7777);
         }
     }
+    let mut gone: Vec<(PathBuf, u32)> = gone.into_iter().collect();
+    gone.sort_by(|one, other| other.cmp(one));
     gone
 }

@@ -2,10 +2,11 @@
 //!
 //! Invariant: whatever happens, kills included, each file ends as the patch says or as it was; nothing is
 //! overwritten, dropped or matched ambiguously in silence. It runs in a process of its own inside the
-//! sandbox: plain blocking file calls, no environment, no network; a large patch starts threads that only sync
-//! or remove files, and does without where it may not. It makes no path check of its own: the
+//! sandbox: plain blocking file calls, no environment, no network; a large patch starts threads that only make,
+//! sync or remove its own files, and does without where it may not. It makes no path check of its own: the
 //! kernel decides what may be touched, and its refusals are reported by name.
 
+mod at;
 mod diff;
 mod edit;
 mod envelope;
@@ -65,7 +66,7 @@ use layout::Emptied;
 use lock::Locks;
 use syntax::{Change, Grammar, Section, Target};
 use transaction::Terms;
-use tree::Tree;
+use tree::{FileChange, Tree};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
@@ -160,13 +161,11 @@ fn try_apply(
     let limits = &request.limits;
     let patch = parse_within(&request.text, limits)?;
     let base = base_of(&patch, request);
-    let _locks = lock_directories(&patch, base, request)?;
-    let mut tree = Tree::new(base, &request.workspace, limits.file_bytes, limits.total_bytes);
-    let files = plan::plan(&patch, &mut tree)?;
-    let changes = tree.into_changes();
-    let mut report = Report::applied(files, &changes, request.dry_run);
+    let (changes, files, locks) = plan_locked(&patch, base, request)?;
+    let report = Report::applied(files, request.dry_run);
     let terms = Terms {
         workspace: &request.workspace,
+        locks: &locks,
         create_missing_dirs: request.create_missing_dirs,
         emptied: match patch.grammar {
             Grammar::Codex => Emptied::Keep,
@@ -178,13 +177,15 @@ fn try_apply(
     };
     if request.dry_run {
         layout::layout(&changes, &terms.emptied, terms.create_missing_dirs)?;
-        return Ok(Outcome::DryRun { report });
+        return Ok(Outcome::DryRun { report: Report { diff: report::diff_of_all(&changes), ..report } });
     }
-    let committed = transaction::commit(&changes, &terms, journal, gate)?;
+    let mut committed = transaction::commit(&changes, &terms, journal, gate)?;
     if let Some(path) = committed.left_over {
-        report.add_note(&format!("{} could not be removed; it is not needed any more", path.display()));
+        committed
+            .report
+            .add_note(&format!("{} could not be removed; it is not needed any more", path.display()));
     }
-    Ok(Outcome::Applied { report, undo: committed.undo })
+    Ok(Outcome::Applied { report: committed.report, undo: committed.undo })
 }
 
 fn parse_within(text: &[u8], limits: &Limits) -> Result<Patch, PatchError> {
@@ -218,12 +219,32 @@ fn base_of<'r>(patch: &Patch, request: &'r Request) -> &'r Path {
     &request.cwd
 }
 
-fn lock_directories(patch: &Patch, base: &Path, request: &Request) -> Result<Locks, PatchError> {
-    if request.dry_run {
-        return lock_all(BTreeSet::new(), request.limits.lock_wait_ms);
+/// Plans with the directories of all files locked. Which those are is known for certain only once every link was
+/// followed: then all is read again under all locks.
+fn plan_locked(
+    patch: &Patch,
+    base: &Path,
+    request: &Request,
+) -> Result<(Vec<FileChange>, Vec<FileReport>, Locks), PatchError> {
+    let limits = &request.limits;
+    let unlocked = Locks::default();
+    let mut directories = named_directories(patch, Tree::new(base, &request.workspace, &unlocked, limits))?;
+    loop {
+        let wanted = if request.dry_run { BTreeSet::new() } else { directories.clone() };
+        let locks = lock_all(wanted, limits.lock_wait_ms)?;
+        let mut tree = Tree::new(base, &request.workspace, &locks, limits);
+        let files = plan::plan(patch, &mut tree)?;
+        let known = directories.len();
+        directories.extend(tree.directories());
+        if request.dry_run || directories.len() == known {
+            let changes = tree.into_changes();
+            return Ok((changes, files, locks));
+        }
     }
-    let mut tree = Tree::new(base, &request.workspace, 0, 0);
-    let mut directories = BTreeSet::new();
+}
+
+fn named_directories(patch: &Patch, mut tree: Tree<'_>) -> Result<BTreeSet<PathBuf>, PatchError> {
+    let mut seen: HashSet<&Path> = HashSet::new();
     let mut parents: HashSet<PathBuf> = HashSet::new();
     for section in &patch.sections {
         let target = match &section.change {
@@ -231,18 +252,13 @@ fn lock_directories(patch: &Patch, base: &Path, request: &Request) -> Result<Loc
             _ => None,
         };
         for shown in std::iter::once(&section.path).chain(target) {
-            let mut path = tree.place(shown)?;
-            if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
-                path = real(&path);
-            }
             // One look per directory: a patch has many files in each.
-            if path.parent().is_some_and(|parent| !parents.contains(parent)) {
-                parents.extend(path.parent().map(Path::to_owned));
-                directories.extend(tree::existing_directory(&path));
+            if shown.parent().is_none_or(|parent| seen.insert(parent)) {
+                parents.extend(tree.place(shown)?.parent().map(Path::to_owned));
             }
         }
     }
-    lock_all(directories, request.limits.lock_wait_ms)
+    Ok(parents.iter().filter_map(|parent| tree::existing(parent)).collect())
 }
 
 fn lock_all(directories: BTreeSet<PathBuf>, wait_ms: u64) -> Result<Locks, PatchError> {

@@ -158,7 +158,12 @@ impl Planner<'_, '_> {
         report.take(&edited, fuzz);
         let new = with_content(&old, edited.bytes, mode);
         match target {
-            None => self.tree.set_edited(&source, shown, new, edited.replaced)?,
+            None => self.tree.set_edited(
+                &source,
+                shown,
+                new,
+                edited.replaced_is_all.then_some(edited.replaced),
+            )?,
             Some(target) => self.put_at_target(shown, &entry, &source, target, new, &mut report)?,
         }
         Ok(report)
@@ -179,7 +184,7 @@ impl Planner<'_, '_> {
         if self.grammar == Grammar::Unified && is_link && about_link {
             return Ok(entry.to_owned());
         }
-        self.tree.follow(shown)
+        self.tree.follow_from(entry, shown)
     }
 
     fn old_state(&mut self, path: &Path, shown: &Path, target: Option<&Target>) -> Result<State, PatchError> {

@@ -11,11 +11,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
+use super::at::At;
+use super::lock::Locks;
 use super::raw::FilePath;
+use super::report::Report;
 use super::rollback;
 use super::stage;
 use super::state::{self, State};
-use super::transaction::rename_new;
 use super::undo::{Entry, FileUndo, Trace, Undo};
 
 /// What a recovery did.
@@ -33,15 +35,16 @@ pub fn recover(journal: &[u8]) -> Result<Recovery, postcard::Error> {
     if entries.contains(&Entry::Done) {
         return Ok(recovery);
     }
-    for entry in &entries {
-        match entry {
-            Entry::Commit(undo, _) => take_back(undo, &mut recovery),
-            Entry::Staging(_) | Entry::Done => {}
-        }
+    if let Some((undo, _)) = commit(&entries) {
+        take_back(&undo, &mut recovery);
     }
     for entry in &entries {
         if let Entry::Staging(paths) = entry {
-            let _ = stage::discard(&paths.iter().map(|path| path.0.clone()).collect::<Vec<_>>());
+            let _ = stage::discard(
+                &paths.iter().map(|path| path.0.clone()).collect::<Vec<_>>(),
+                &Locks::default(),
+                true,
+            );
         }
     }
     Ok(recovery)
@@ -54,10 +57,23 @@ pub fn finished(journal: &[u8]) -> Result<Option<Outcome>, postcard::Error> {
     if entries.pop() != Some(Entry::Done) {
         return Ok(None);
     }
-    Ok(entries.into_iter().find_map(|entry| match entry {
-        Entry::Commit(undo, report) => Some(Outcome::Applied { report, undo }),
-        Entry::Staging(_) | Entry::Done => None,
-    }))
+    Ok(commit(&entries).map(|(undo, report)| Outcome::Applied { report, undo }))
+}
+
+/// What the patch was about to do, as far as it was told.
+fn commit(entries: &[Entry]) -> Option<(Undo, Report)> {
+    let (mut undo, report) = entries.iter().find_map(|entry| match entry {
+        Entry::Commit(undo, report) => Some((undo.clone(), report.clone())),
+        _ => None,
+    })?;
+    for entry in entries {
+        if let Entry::InPlace(index) = entry
+            && let Some(file) = undo.files.get_mut(*index as usize)
+        {
+            file.in_place = true;
+        }
+    }
+    Some((undo, report))
 }
 
 /// What was made goes first, then what was there comes back: a file may stand where a directory was.
@@ -94,12 +110,12 @@ impl Recovery {
 /// Whether there was something to restore.
 fn restore(file: &FileUndo, beside: &Path) -> io::Result<bool> {
     let path = &file.path.0;
-    let (now, _) = state::read(path, state::MAX_FILE_BYTES)?;
+    let now = state::read(At::path(path), state::MAX_FILE_BYTES)?.state;
     if now == file.before || (matches!(file.before, State::Other(_)) && now == State::Absent) {
         return Ok(false);
     }
     if file.in_place && matches!(now, State::File(_)) {
-        return rollback::write_back(&file.before, path).map(|()| true);
+        return rollback::write_back(&file.before, At::path(path)).map(|()| true);
     }
     if Trace::of(&now) != file.after {
         return Err(io::Error::other("somebody else changed it since"));
@@ -110,13 +126,13 @@ fn restore(file: &FileUndo, beside: &Path) -> io::Result<bool> {
         _ => false,
     };
     // The old file itself, if it is still there: with its owner, times and attributes.
-    if state::read(beside, state::MAX_FILE_BYTES).is_ok_and(|(state, _)| is_old(state)) {
+    if state::read(At::path(beside), state::MAX_FILE_BYTES).is_ok_and(|look| is_old(look.state)) {
         match now {
-            State::Absent => rename_new(beside, path)?,
+            State::Absent => At::path(beside).rename_new(At::path(path))?,
             _ => fs::rename(beside, path)?,
         }
         return Ok(true);
     }
     let _ = fs::remove_file(beside);
-    rollback::restore(&file.before, path, beside).map(|()| true)
+    rollback::restore(&file.before, At::path(path), At::path(beside), beside).map(|()| true)
 }

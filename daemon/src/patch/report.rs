@@ -11,7 +11,6 @@ use super::error::{PatchError, Reason};
 use super::fold::Level;
 use super::raw::{Bytes, FilePath};
 use super::state::State;
-use super::text::Text;
 use super::tree::FileChange;
 
 /// A diff for people stops growing here; the files and counts are always complete.
@@ -107,7 +106,8 @@ impl FileReport {
 }
 
 impl Report {
-    pub fn applied(files: Vec<FileReport>, changes: &[FileChange], dry_run: bool) -> Report {
+    /// Without the diff.
+    pub fn applied(files: Vec<FileReport>, dry_run: bool) -> Report {
         let mut notes: Vec<String> = files.iter().flat_map(FileReport::notes).collect();
         if dry_run {
             notes.push("note: dry run, nothing was written".to_owned());
@@ -116,9 +116,8 @@ impl Report {
             exit_code: 0,
             stdout: summary(&files),
             stderr: notes.iter().map(|note| format!("{note}\n")).collect(),
-            diff: diff_of_all(changes),
             files,
-            reason: None,
+            ..Report::default()
         }
     }
 
@@ -153,7 +152,7 @@ fn summary(files: &[FileReport]) -> String {
     lines.join("\n") + "\n"
 }
 
-fn diff_of_all(changes: &[FileChange]) -> String {
+pub fn diff_of_all(changes: &[FileChange]) -> String {
     let mut diff = String::new();
     for change in changes {
         if diff.len() > MAX_DIFF_BYTES {
@@ -173,11 +172,9 @@ fn file_diff(change: &FileChange) -> String {
     let (from, to) = (side(&change.before, "a"), side(&change.after, "b"));
     let mut shown = format!("--- {from}\n+++ {to}\n");
     let (old, new) = (content(&change.before), content(&change.after));
-    let (old, new) = (Text::new(&old), Text::new(&new));
-    let known = change.replaced.as_deref().filter(|replaced| diff::is_all(replaced, &old, &new));
-    shown.push_str(&match known {
-        Some(replaced) => diff::unified(&old, &new, replaced),
-        None => diff::unified(&old, &new, &diff::compare(&old, &new)),
+    shown.push_str(&match change.replaced.as_deref() {
+        Some(replaced) => diff::known(&old, &new, replaced),
+        None => diff::found(&old, &new),
     });
     if shown.len() > MAX_DIFF_BYTES {
         let end = (0..=MAX_DIFF_BYTES).rev().find(|end| shown.is_char_boundary(*end)).unwrap_or(0);

@@ -7,8 +7,9 @@ use super::diff;
 use super::error::{Act, PatchError, Reason};
 use super::gate::{Gate, Open};
 use super::layout::Emptied;
+use super::lock::Locks;
 use super::report::{Action, FileReport, Report};
-use super::state::{self, State};
+use super::state::{self, Look, State};
 use super::text::Text;
 use super::transaction::{self, Journal, Terms};
 use super::tree::{FileChange, existing_directory};
@@ -23,11 +24,12 @@ pub fn revert(undo: &Undo, journal: &mut dyn Journal) -> Outcome {
 
 fn try_revert(undo: &Undo, journal: &mut dyn Journal, gate: &mut dyn Gate) -> Result<Outcome, PatchError> {
     let directories = undo.files.iter().filter_map(|file| existing_directory(&file.path)).collect();
-    let _locks = lock_all(directories, Limits::default().lock_wait_ms)?;
-    let changes = undo.files.iter().map(|file| inverse(file, undo)).collect::<Result<Vec<_>, _>>()?;
-    let report = Report::applied(changes.iter().map(file_report).collect(), &changes, false);
+    let locks = lock_all(directories, Limits::default().lock_wait_ms)?;
+    let changes = undo.files.iter().map(|file| inverse(file, undo, &locks)).collect::<Result<Vec<_>, _>>()?;
+    let report = Report::applied(changes.iter().map(file_report).collect(), false);
     let terms = Terms {
         workspace: &undo.workspace,
+        locks: &locks,
         create_missing_dirs: true,
         emptied: Emptied::RemoveThese(undo.made_dirs.iter().map(|path| path.0.clone()).collect()),
         dir_modes: undo.removed_dirs.clone(),
@@ -35,11 +37,11 @@ fn try_revert(undo: &Undo, journal: &mut dyn Journal, gate: &mut dyn Gate) -> Re
         report: &report,
     };
     let committed = transaction::commit(&changes, &terms, journal, gate)?;
-    Ok(Outcome::Applied { report, undo: committed.undo })
+    Ok(Outcome::Applied { report: committed.report, undo: committed.undo })
 }
 
-fn inverse(file: &FileUndo, undo: &Undo) -> Result<FileChange, PatchError> {
-    let (now, stamp) = state::read(&file.path, state::MAX_FILE_BYTES)
+fn inverse(file: &FileUndo, undo: &Undo, locks: &Locks) -> Result<FileChange, PatchError> {
+    let Look { state: now, stamp, .. } = state::read(locks.at(&file.path), state::MAX_FILE_BYTES)
         .map_err(|error| PatchError::io(Act::Read, &file.shown, error, &file.path, &undo.workspace))?;
     // A file that gave way to a directory: the transaction sees whether that can be emptied.
     let gave_way = matches!(now, State::Other(_)) && undo.made_dirs.contains(&file.path);
@@ -63,6 +65,7 @@ fn inverse(file: &FileUndo, undo: &Undo) -> Result<FileChange, PatchError> {
         shown: file.shown.0.clone(),
         before: now,
         stamp,
+        handle: None,
         after,
         replaced,
     })

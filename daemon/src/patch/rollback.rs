@@ -3,17 +3,17 @@
 //! Invariant: a step of rollback never removes or replaces what somebody else put there meanwhile; what
 //! cannot be restored is named, with the file of ours that still holds its old content.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::libc;
-
+use super::at::{self, At};
 use super::gate::Open;
+use super::lock::Locks;
 use super::stage::Stager;
 use super::state::{self, State};
-use super::transaction::{Transaction, exchange, rename_new, write_over};
+use super::transaction::Transaction;
 
 /// One operation that changed the tree; numbers are indices of changes.
 #[derive(Debug)]
@@ -57,24 +57,26 @@ impl Transaction<'_, '_> {
 
     fn take_back(&mut self, done: &Done) -> io::Result<()> {
         match done {
-            Done::Exchanged(index) => exchange(&self.staged[*index].beside, &self.changes[*index].path),
-            Done::Removed(index) => rename_new(&self.staged[*index].beside, &self.changes[*index].path),
+            Done::Exchanged(index) => self.beside(*index).exchange(self.place(*index)),
+            Done::Removed(index) => self.beside(*index).rename_new(self.place(*index)),
             Done::Created(index) => {
-                let path = &self.changes[*index].path;
-                match fs::symlink_metadata(path) {
-                    Ok(metadata) if metadata.ino() == self.staged[*index].inode => fs::remove_file(path),
+                let place = self.place(*index);
+                match place.stat() {
+                    Ok(stat) if stat.st_ino == self.staged[*index].inode => place.remove(),
                     Ok(_) => Err(io::Error::other("somebody replaced it")),
                     Err(error) if state::is_absence(&error) => Ok(()),
                     Err(error) => Err(error),
                 }
             }
             Done::Overwritten(index) => {
-                restore(&self.changes[*index].before, &self.changes[*index].path, &self.staged[*index].beside)
+                let path = &self.staged[*index].beside;
+                restore(&self.changes[*index].before, self.place(*index), self.beside(*index), path)
             }
-            Done::Rewritten(index) => write_back(&self.changes[*index].before, &self.changes[*index].path),
+            Done::Rewritten(index) => write_back(&self.changes[*index].before, self.place(*index)),
             Done::MadeDir(path) => fs::remove_dir(path),
             Done::RemovedDir(path, mode) => {
                 fs::create_dir(path)?;
+                self.remade.insert(path.clone());
                 fs::set_permissions(path, fs::Permissions::from_mode(*mode))
             }
         }
@@ -94,22 +96,20 @@ impl Transaction<'_, '_> {
     }
 }
 
-/// Puts `before` back at `path` by way of a new file `beside`, whatever stands there.
-pub fn restore(before: &State, path: &Path, beside: &Path) -> io::Result<()> {
+/// Puts `before` back at a place by way of a new file `beside` (which `path` leads to), whatever stands there.
+pub fn restore(before: &State, place: At<'_>, beside: At<'_>, path: &Path) -> io::Result<()> {
     match before {
-        State::File(file) => Stager::new(&mut Open, 1).write(file, beside)?,
-        State::Link(target) => std::os::unix::fs::symlink(&target.0, beside)?,
-        State::Absent | State::Other(_) => return fs::remove_file(path),
+        State::File(file) => Stager::new(&mut Open, &Locks::default(), 1).write(file, path)?,
+        State::Link(target) => beside.link_to(target)?,
+        State::Absent | State::Other(_) => return place.remove(),
     }
-    fs::rename(beside, path)
+    beside.rename(place)
 }
 
-/// Writes the old bytes and mode over the file at `path`, which keeps its links and owner.
-pub fn write_back(before: &State, path: &Path) -> io::Result<()> {
+/// Writes the old bytes and mode over the file at a place, which keeps its links and owner.
+pub fn write_back(before: &State, place: At<'_>) -> io::Result<()> {
     let State::File(file) = before else { return Ok(()) };
-    let handle =
-        OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    let handle = write_over(handle, &file.bytes)?;
+    let handle = at::write_over(place.open_to_write()?, &file.bytes)?;
     if let state::Permissions::Exact(mode) = file.permissions {
         handle.set_permissions(fs::Permissions::from_mode(mode))?;
     }

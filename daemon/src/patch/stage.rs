@@ -3,21 +3,29 @@
 //! Invariant: nothing here changes a file that was there before. What it made is either consumed by the
 //! commit or removed by `discard`.
 
-use std::fs::{self, File, OpenOptions, Permissions as FsPermissions};
+use std::collections::HashMap;
+use std::fs::{File, Permissions as FsPermissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown, symlink};
+use std::ops::Range;
+use std::os::unix::fs::{PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use super::gate::{Gate, Step};
-use super::state::{self, FileState, Permissions, State};
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
+
+use super::at::At;
+use super::gate::{Gate, Shared, Step};
+use super::lock::Locks;
+use super::state::{self, FileState, Permissions, State, mode_of};
 use super::tree::FileChange;
 
 /// Above this many files one sync of the file system is cheaper than one for each file.
 const MANY_FILES: usize = 16;
 /// Threads that remove the old files of a large patch.
 const REMOVERS: usize = 4;
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 /// How a change gets its new content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +44,7 @@ pub struct Staged {
     /// Where this change's file of ours is, or will be: new content, old content, or what was removed.
     pub beside: PathBuf,
     pub method: Method,
+    /// Of a file where none was.
     pub inode: u64,
     /// The permissions that the new file really has.
     pub permissions: Permissions,
@@ -49,24 +58,89 @@ pub fn names<'p>(directories: impl Iterator<Item = &'p Path>) -> Vec<PathBuf> {
     directories.enumerate().map(name).collect()
 }
 
+/// Stages all changes, those of a large patch in two threads: making a file is mostly the kernel's work. What has to be
+/// synced so that everything staged survives a crash of the machine is returned as a file on each such file system; of
+/// a few files each is synced already. An error names its change by number.
+pub fn stage_all(
+    changes: &[FileChange],
+    beside: &[PathBuf],
+    gate: &mut dyn Gate,
+    locks: &Locks,
+) -> Result<(Vec<Staged>, Vec<File>), (usize, io::Error)> {
+    let gate = Shared::new(gate);
+    let share = |range: Range<usize>| {
+        let mut gate = &gate;
+        let mut stager = Stager::new(&mut gate, locks, changes.len());
+        let stage = |index: usize| stager.stage(&changes[index], &beside[index]).map_err(|e| (index, e));
+        let staged = range.map(stage).collect::<Result<Vec<_>, _>>()?;
+        Ok((staged, stager.devices))
+    };
+    let half = if changes.len() > MANY_FILES { changes.len() / 2 } else { changes.len() };
+    let (first, second) = thread::scope(|scope| {
+        let start = || thread::Builder::new().spawn_scoped(scope, || share(half..changes.len())).ok();
+        let other = (half < changes.len()).then(start).flatten();
+        let first = share(0..half);
+        (first, other.and_then(|other| other.join().ok()).unwrap_or_else(|| share(half..changes.len())))
+    });
+    let ((mut staged, mut devices), (more, others)) = (first?, second?);
+    staged.extend(more);
+    let is_new = |(device, _): &(u64, Option<File>)| !devices.iter().any(|(known, _)| known == device);
+    let others: Vec<_> = others.into_iter().filter(is_new).collect();
+    devices.extend(others);
+    let unsynced: Vec<File> = devices.into_iter().filter_map(|(_, file)| file).collect();
+    if !unsynced.is_empty() {
+        (&gate).pass(Step::Sync, &beside[0]).map_err(|error| (0, error))?;
+    }
+    Ok((staged, unsynced))
+}
+
+/// A change and another one that writes another content to the same hard-linked file, by its second name: one of the two
+/// would be lost.
+pub fn one_file_twice<'c>(changes: &'c [FileChange], staged: &[Staged]) -> Option<(usize, &'c FileChange)> {
+    let mut linked: HashMap<(u64, u64), usize> = HashMap::new();
+    let in_place = changes.iter().zip(staged).enumerate().filter(|(_, (_, s))| s.method == Method::InPlace);
+    for (index, (change, _)) in in_place {
+        let Some(stamp) = change.stamp else { continue };
+        let first = *linked.entry((stamp.device, stamp.inode)).or_insert(index);
+        if changes[first].after != change.after {
+            return Some((first, change));
+        }
+    }
+    None
+}
+
 /// Writes staged files; each is on the disk before the commit begins.
 pub struct Stager<'g> {
     gate: &'g mut dyn Gate,
+    locks: &'g Locks,
     sync_each: bool,
-    /// A directory whose new files come without attributes: no default ACL, no label.
-    plain_directory: Option<PathBuf>,
+    /// A file on each device that was written to, unless it keeps its files in memory anyway.
+    devices: Vec<(u64, Option<File>)>,
+    usual: Option<Usual>,
+}
+
+/// What a new file of one mode turned out to be in one directory: without attributes, so no default access list and
+/// no label, and with this owner and mode.
+struct Usual {
+    directory: PathBuf,
+    asked_mode: u32,
+    permissions: Permissions,
+    owner: (u32, u32),
+    device: u64,
 }
 
 /// A file that was written, and what it turned out to be.
 struct Written {
     handle: File,
+    device: u64,
+    /// 0 where nobody asks.
     inode: u64,
     permissions: Permissions,
 }
 
 impl<'g> Stager<'g> {
-    pub fn new(gate: &'g mut dyn Gate, file_count: usize) -> Stager<'g> {
-        Stager { gate, sync_each: file_count <= MANY_FILES, plain_directory: None }
+    pub fn new(gate: &'g mut dyn Gate, locks: &'g Locks, file_count: usize) -> Stager<'g> {
+        Stager { gate, locks, sync_each: file_count <= MANY_FILES, devices: Vec::new(), usual: None }
     }
 
     /// Stages one change at `beside`.
@@ -77,25 +151,14 @@ impl<'g> Stager<'g> {
             State::Absent | State::Other(_) => Ok(staged(Method::None, 0, Permissions::Default)),
             State::Link(target) => {
                 self.gate.pass(Step::Stage, beside)?;
-                symlink(&target.0, beside)?;
-                Ok(staged(Method::Rename, fs::symlink_metadata(beside)?.ino(), Permissions::Default))
+                let at = self.locks.at(beside);
+                at.link_to(target)?;
+                Ok(staged(Method::Rename, at.stat()?.st_ino, Permissions::Default))
             }
             State::File(file) => {
                 let (method, written) = self.stage_file(change, file, beside)?;
                 Ok(staged(method, written.inode, written.permissions))
             }
-        }
-    }
-
-    /// What has to be synced so that everything staged survives a crash of the machine; `stage` has done it for a few.
-    pub fn finish(self, staged: &[Staged]) -> io::Result<Option<File>> {
-        let directory = staged.first().and_then(|staged| staged.beside.parent());
-        match directory {
-            Some(directory) if !self.sync_each => {
-                self.gate.pass(Step::Sync, directory)?;
-                File::open(directory).map(Some)
-            }
-            _ => Ok(None),
         }
     }
 
@@ -114,10 +177,10 @@ impl<'g> Stager<'g> {
             return Ok((Method::Rename, written));
         }
         self.gate.pass(Step::Stage, beside)?;
-        let (mut handle, metadata) = create(0o600, beside)?;
-        handle.write_all(&old.bytes)?;
-        self.sync(&handle, beside)?;
-        Ok((Method::InPlace, Written { handle, inode: metadata.ino(), permissions: file.permissions }))
+        let mut written = create(self.locks.at(beside), 0o600)?.0;
+        written.handle.write_all(&old.bytes)?;
+        self.sync(&written, beside)?;
+        Ok((Method::InPlace, Written { permissions: file.permissions, ..written }))
     }
 
     /// Puts a file where nothing stands.
@@ -133,10 +196,8 @@ impl<'g> Stager<'g> {
             Permissions::Executable => 0o777,
             Permissions::Exact(_) => 0o600,
         };
-        let (mut handle, metadata) = create(mode, path)?;
-        handle.write_all(&file.bytes)?;
-        let mut written =
-            Written { handle, inode: metadata.ino(), permissions: Permissions::Exact(mode_of(&metadata)) };
+        let mut written = create(self.locks.at(path), mode)?.0;
+        written.handle.write_all(&file.bytes)?;
         if let Permissions::Exact(mode) = file.permissions {
             self.gate.pass(Step::KeepMetadata, path)?;
             written.set_mode(mode)?;
@@ -145,7 +206,7 @@ impl<'g> Stager<'g> {
             // Some attributes belong to the kernel, which gives a new file its own.
             let _ = state::set_xattrs(&written.handle, &file.xattrs);
         }
-        self.sync(&written.handle, path)?;
+        self.sync(&written, path)?;
         Ok(written)
     }
 
@@ -162,41 +223,49 @@ impl<'g> Stager<'g> {
             Permissions::Exact(mode) if file.xattrs.is_empty() => mode & 0o777,
             _ => 0o600,
         };
-        let (handle, metadata) = create(mode, path)?;
-        let permissions = Permissions::Exact(mode_of(&metadata));
-        let mut written = Written { handle, inode: metadata.ino(), permissions };
-        let is_owner = (metadata.uid(), metadata.gid()) == owner;
+        let is_usual =
+            |usual: &&Usual| usual.asked_mode == mode && Some(usual.directory.as_path()) == path.parent();
+        let usual = self.usual.as_ref().filter(is_usual);
+        let (mut written, own) = match usual {
+            Some(Usual { permissions, owner, device, .. }) => {
+                let handle = self.locks.at(path).create(mode)?;
+                (Written { handle, device: *device, inode: 0, permissions: *permissions }, *owner)
+            }
+            None => create(self.locks.at(path), mode)?,
+        };
+        let is_plain = usual.is_some();
+        let made = written.permissions;
+        let is_owner = own == owner;
         if !is_owner && fchown(&written.handle, Some(owner.0), Some(owner.1)).is_err() {
-            fs::remove_file(path)?;
+            self.locks.at(path).remove()?;
             return Ok(None);
         }
         written.handle.write_all(&file.bytes)?;
         self.gate.pass(Step::KeepMetadata, path)?;
-        if self.keep_metadata(&mut written, file, path).is_err() {
-            fs::remove_file(path)?;
-            return Ok(None);
+        match keep_metadata(&mut written, file, is_plain) {
+            Ok(true) => {
+                let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+                let (device, permissions) = (written.device, made);
+                self.usual = Some(Usual { directory, asked_mode: mode, permissions, owner: own, device });
+            }
+            Ok(false) => {}
+            Err(_) => {
+                self.locks.at(path).remove()?;
+                return Ok(None);
+            }
         }
-        self.sync(&written.handle, path)?;
+        self.sync(&written, path)?;
         Ok(Some(written))
     }
 
-    fn keep_metadata(&mut self, written: &mut Written, file: &FileState, path: &Path) -> io::Result<()> {
-        if let Permissions::Exact(mode) = file.permissions {
-            written.set_mode(mode)?;
-        }
-        if file.xattrs.is_empty() && self.plain_directory.as_deref() == path.parent() {
-            return Ok(());
-        }
-        if state::set_xattrs(&written.handle, &file.xattrs)? == 0 {
-            self.plain_directory = path.parent().map(Path::to_owned);
-        }
-        Ok(())
-    }
-
-    fn sync(&mut self, handle: &File, path: &Path) -> io::Result<()> {
+    fn sync(&mut self, written: &Written, path: &Path) -> io::Result<()> {
         if self.sync_each {
             self.gate.pass(Step::Sync, path)?;
-            handle.sync_all()?;
+            return written.handle.sync_all();
+        }
+        if !self.devices.iter().any(|(device, _)| *device == written.device) {
+            let file = if is_in_memory(&written.handle) { None } else { Some(written.handle.try_clone()?) };
+            self.devices.push((written.device, file));
         }
         Ok(())
     }
@@ -211,48 +280,69 @@ impl Written {
         }
         if mode & 0o6000 != 0 {
             // A set-group-id bit of a group that is not ours is dropped without an error.
-            self.permissions = Permissions::Exact(mode_of(&self.handle.metadata()?));
+            self.permissions = Permissions::Exact(mode_of(&fstat(&self.handle)?));
         }
         Ok(())
     }
 }
 
-fn mode_of(metadata: &fs::Metadata) -> u32 {
-    metadata.mode() & 0o7777
+/// Gives a file the mode and attributes of the one it replaces; `true` if it had no attributes before, which is not
+/// asked of one that `is_plain`.
+fn keep_metadata(written: &mut Written, file: &FileState, is_plain: bool) -> io::Result<bool> {
+    if let Permissions::Exact(mode) = file.permissions {
+        written.set_mode(mode)?;
+    }
+    if is_plain && file.xattrs.is_empty() {
+        return Ok(false);
+    }
+    Ok(state::set_xattrs(&written.handle, &file.xattrs)? == 0)
 }
 
-fn create(mode: u32, path: &Path) -> io::Result<(File, fs::Metadata)> {
-    let handle = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    let metadata = handle.metadata()?;
-    Ok((handle, metadata))
+/// A new file, and its owner.
+fn create(at: At<'_>, mode: u32) -> io::Result<(Written, (u32, u32))> {
+    let handle = at.create(mode)?;
+    let stat = fstat(&handle)?;
+    let permissions = Permissions::Exact(mode_of(&stat));
+    let written = Written { handle, device: stat.st_dev, inode: stat.st_ino, permissions };
+    Ok((written, (stat.st_uid, stat.st_gid)))
+}
+
+/// Nothing survives a crash of the machine there.
+fn is_in_memory(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|stat| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&stat.filesystem_type()))
 }
 
 /// Removes whatever of our own files is still there; `Err` names the first that stayed. Many are removed by several
-/// threads: a file system may wait for the device at each.
-pub fn discard(paths: &[PathBuf]) -> Result<(), PathBuf> {
-    let share = paths.len().div_ceil(REMOVERS).max(MANY_FILES);
+/// threads where there `is_disk`: a file system may wait for the device at each.
+pub fn discard(paths: &[PathBuf], locks: &Locks, is_disk: bool) -> Result<(), PathBuf> {
+    let share = paths.len().div_ceil(if is_disk { REMOVERS } else { 1 }).max(MANY_FILES);
     let (own, others) = paths.split_at(share.min(paths.len()));
+    if others.is_empty() {
+        return remove_all(own, locks);
+    }
     thread::scope(|scope| {
         let others: Vec<_> = others
             .chunks(share)
-            .map(|paths| (paths, thread::Builder::new().spawn_scoped(scope, move || remove_all(paths))))
+            .map(|paths| {
+                (paths, thread::Builder::new().spawn_scoped(scope, move || remove_all(paths, locks)))
+            })
             .collect();
-        let first = remove_all(own);
+        let first = remove_all(own, locks);
         others.into_iter().fold(first, |first, (paths, started)| {
             let removed = started.map(|removing| removing.join());
             // What a thread that could not start, or did not end, has left.
             first.and(match removed {
                 Ok(Ok(removed)) => removed,
-                _ => remove_all(paths),
+                _ => remove_all(paths, locks),
             })
         })
     })
 }
 
-fn remove_all(paths: &[PathBuf]) -> Result<(), PathBuf> {
+fn remove_all(paths: &[PathBuf], locks: &Locks) -> Result<(), PathBuf> {
     let mut left = None;
     for path in paths {
-        match fs::remove_file(path) {
+        match locks.at(path).remove() {
             Ok(()) => {}
             Err(error) if state::is_absence(&error) => {}
             Err(_) => left = left.or(Some(path)),

@@ -4,16 +4,16 @@
 //! than the limit into memory. Writes nothing.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::FileExt as _;
 
-use nix::libc;
+use nix::sys::stat::{FileStat, SFlag, fstat};
 use serde::{Deserialize, Serialize};
 use xattr::FileExt;
 
+use super::at::At;
 use super::raw::{Bytes, FilePath};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,29 +48,44 @@ pub struct Stamp {
     pub inode: u64,
     pub size: u64,
     pub modified: (i64, i64),
+    /// Any change, of attributes too; a rename is one.
+    pub touched: (i64, i64),
     pub mode: u32,
     pub links: u64,
     pub owner: (u32, u32),
 }
 
 impl Stamp {
-    pub fn of(metadata: &Metadata) -> Stamp {
+    pub fn of(stat: &FileStat) -> Stamp {
         Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            mode: metadata.mode() & 0o7777,
-            links: metadata.nlink(),
-            owner: (metadata.uid(), metadata.gid()),
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size.cast_unsigned(),
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            touched: (stat.st_ctime, stat.st_ctime_nsec),
+            mode: mode_of(stat),
+            links: stat.st_nlink,
+            owner: (stat.st_uid, stat.st_gid),
         }
     }
 
-    /// The same file with the same content; a rename changes neither.
-    pub fn is_same_version(&self, other: &Stamp) -> bool {
-        (self.device, self.inode, self.size, self.modified)
-            == (other.device, other.inode, other.size, other.modified)
+    pub fn is_same_file(&self, other: &Stamp) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
     }
+
+    /// The same file as it was, whatever it is called: only a rename may have come between.
+    pub fn is_same_version(&self, other: &Stamp) -> bool {
+        Stamp { touched: other.touched, ..*self } == *other
+    }
+}
+
+/// What was found at a place. The stamp is `None` where nothing stands.
+#[derive(Debug)]
+pub struct Look {
+    pub state: State,
+    pub stamp: Option<Stamp>,
+    /// Of a file, to look at it again without its name.
+    pub handle: Option<File>,
 }
 
 impl FileState {
@@ -87,38 +102,53 @@ impl FileState {
 /// No patch leaves a larger file: the bound where there is no request to set one.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// Reads `path`, whose last component is not followed. The stamp is `None` where there is no file.
-pub fn read(path: &Path, limit_bytes: u64) -> io::Result<(State, Option<Stamp>)> {
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if is_absence(&error) => return Ok((State::Absent, None)),
+/// Reads what stands at a place.
+pub fn read(at: At<'_>, limit_bytes: u64) -> io::Result<Look> {
+    let other = |state, stamp| Ok(Look { state, stamp, handle: None });
+    let stat = match at.stat() {
+        Ok(stat) => stat,
+        Err(error) if is_absence(&error) => return other(State::Absent, None),
         Err(error) => return Err(error),
     };
-    let kind = metadata.file_type();
-    if kind.is_symlink() {
-        let target = fs::read_link(path)?;
-        return Ok((State::Link(target.into()), Some(Stamp::of(&metadata))));
+    match kind(&stat) {
+        SFlag::S_IFREG => {}
+        SFlag::S_IFLNK => return other(State::Link(at.read_link()?.into()), Some(Stamp::of(&stat))),
+        kind => return other(State::Other(describe(kind).to_owned()), Some(Stamp::of(&stat))),
     }
-    if !kind.is_file() {
-        return Ok((State::Other(describe(kind).to_owned()), Some(Stamp::of(&metadata))));
-    }
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
+    // Should the name lead to another file by now, that does not fit the stamp: it is seen to have changed.
+    let (mut file, stamp) = (at.open_to_read()?, Stamp::of(&stat));
     let too_large = |size: u64| {
         let message = format!("it has {size} bytes, over the limit of {limit_bytes}");
         Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
     };
-    if metadata.len() > limit_bytes {
-        return too_large(metadata.len());
+    if stamp.size > limit_bytes {
+        return too_large(stamp.size);
     }
-    let bytes = read_whole(&mut file, metadata.len(), limit_bytes)?;
+    let bytes = read_whole(&mut file, stamp.size, limit_bytes)?;
     if bytes.len() as u64 > limit_bytes {
         return too_large(bytes.len() as u64);
     }
-    let permissions = Permissions::Exact(metadata.mode() & 0o7777);
-    let state = FileState { bytes: bytes.into(), permissions, xattrs: xattrs(&file)? };
-    Ok((State::File(state), Some(Stamp::of(&metadata))))
+    let permissions = Permissions::Exact(stamp.mode);
+    let state = State::File(FileState { bytes: bytes.into(), permissions, xattrs: xattrs(&file)? });
+    Ok(Look { state, stamp: Some(stamp), handle: Some(file) })
+}
+
+/// Whether an open file is as it was when it had this stamp and these bytes. They are compared as well: a mapping
+/// writes to a file without telling its times. They go through `chunk`, which is not empty.
+pub fn is_untouched(file: &File, stamp: &Stamp, bytes: &[u8], chunk: &mut [u8]) -> io::Result<bool> {
+    if Stamp::of(&fstat(file)?) != *stamp {
+        return Ok(false);
+    }
+    let mut at = 0;
+    while at < bytes.len() {
+        let wanted = chunk.len().min(bytes.len() - at);
+        let count = file.read_at(&mut chunk[..wanted], at as u64)?;
+        if count == 0 || chunk[..count] != bytes[at..at + count] {
+            return Ok(false);
+        }
+        at += count;
+    }
+    Ok(true)
 }
 
 /// What a file of this size holds. One that has grown meanwhile is seen to have changed before the commit; one
@@ -161,14 +191,20 @@ fn xattrs(file: &File) -> io::Result<Vec<(Bytes, Bytes)>> {
     Ok(found)
 }
 
-fn describe(kind: fs::FileType) -> &'static str {
-    if kind.is_dir() {
-        "a directory"
-    } else if kind.is_fifo() {
-        "a named pipe"
-    } else if kind.is_socket() {
-        "a socket"
-    } else {
-        "a device"
+/// The permission bits.
+pub fn mode_of(stat: &FileStat) -> u32 {
+    stat.st_mode & 0o7777
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+fn describe(kind: SFlag) -> &'static str {
+    match kind {
+        SFlag::S_IFDIR => "a directory",
+        SFlag::S_IFIFO => "a named pipe",
+        SFlag::S_IFSOCK => "a socket",
+        _ => "a device",
     }
 }

@@ -5,27 +5,46 @@
 
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// Source code has about so many a line; most texts then need one allocation.
+const USUAL_LINE_BYTES: usize = 32;
+
 /// The lines of a file, each with its ending. A lone carriage return ends no line.
 pub struct Text<'a> {
     pub lines: Vec<&'a [u8]>,
+    bytes: &'a [u8],
 }
 
 impl<'a> Text<'a> {
     pub fn new(bytes: &'a [u8]) -> Text<'a> {
-        let mut lines = Vec::new();
+        Text::head(bytes, usize::MAX)
+    }
+
+    /// The first lines only, `count` of them.
+    pub fn head(bytes: &'a [u8], count: usize) -> Text<'a> {
+        let mut lines = Vec::with_capacity(count.min(bytes.len() / USUAL_LINE_BYTES + 1));
         let mut start = 0;
-        for newline in memchr::memchr_iter(b'\n', bytes) {
+        for newline in memchr::memchr_iter(b'\n', bytes).take(count) {
             lines.push(&bytes[start..=newline]);
             start = newline + 1;
         }
-        if start < bytes.len() {
+        if start < bytes.len() && lines.len() < count {
             lines.push(&bytes[start..]);
         }
-        Text { lines }
+        Text { lines, bytes }
     }
 
     pub fn len(&self) -> usize {
         self.lines.len()
+    }
+
+    /// The lines from `start` to before `end`, in one piece.
+    pub fn span(&self, start: usize, end: usize) -> &'a [u8] {
+        if start >= end {
+            return b"";
+        }
+        let offset = |line: &[u8]| line.as_ptr().addr() - self.bytes.as_ptr().addr();
+        let last = self.lines[end - 1];
+        &self.bytes[offset(self.lines[start])..offset(last) + last.len()]
     }
 
     /// Line `index` (from 0) without ending and byte-order mark.

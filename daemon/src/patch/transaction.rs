@@ -8,26 +8,31 @@
 //! all back. A file is swapped for its new content in one step, and what the swap returns must be what was
 //! read, so a change in between is never lost. Decides nothing about contents.
 
-use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::libc;
+use nix::sys::stat::{FileStat, fstat};
 
+use super::at::{self, At};
 use super::error::{Act, PatchError, Reason};
 use super::gate::{Gate, Step};
 use super::layout::{Emptied, Layout, Operation, layout};
+use super::lock::Locks;
 use super::raw::FilePath;
-use super::report::Report;
+use super::report::{self, Report};
 use super::rollback::Done;
-use super::stage::{self, Method, Staged, Stager};
+use super::stage::{self, Method, Staged};
 use super::state::{self, Stamp, State};
 use super::tree::{FileChange, existing_directory};
 use super::undo::{Entry, FileUndo, Trace, Undo};
+
+/// Files are compared in pieces of this size.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Where the undo record goes before the tree changes. An error stops the patch.
 pub trait Journal {
@@ -42,18 +47,20 @@ impl<F: FnMut(&[u8]) -> io::Result<()>> Journal for F {
 
 pub struct Terms<'a> {
     pub workspace: &'a Path,
+    pub locks: &'a Locks,
     pub create_missing_dirs: bool,
     pub emptied: Emptied,
     /// The modes of directories that come back.
     pub dir_modes: Vec<(FilePath, u32)>,
     pub file_limit: u64,
-    /// What to answer when it is done; the journal keeps it for a caller that has to ask again.
+    /// What to answer when it is done, without the diff; the journal keeps it for a caller that has to ask again.
     pub report: &'a Report,
 }
 
-/// The undo record, and the path of a file of ours that could not be removed in the end.
+/// The undo record, the whole report, and the path of a file of ours that could not be removed in the end.
 pub struct Committed {
     pub undo: Undo,
+    pub report: Report,
     pub left_over: Option<PathBuf>,
 }
 
@@ -65,19 +72,29 @@ pub fn commit(
 ) -> Result<Committed, PatchError> {
     let layout = layout(changes, &terms.emptied, terms.create_missing_dirs)?;
     let mut beside = names_beside(changes, &layout);
-    let mut transaction = Transaction { changes, terms, gate, staged: Vec::new(), done: Vec::new() };
-    let result = transaction.run(&layout, &beside, journal);
-    match result {
-        Ok(undo) => {
+    let mut transaction = Transaction {
+        changes,
+        terms,
+        journal,
+        gate,
+        staged: Vec::new(),
+        done: Vec::new(),
+        rewritten: Vec::new(),
+        remade: HashSet::new(),
+        is_on_disk: false,
+    };
+    match transaction.run(&layout, &beside) {
+        Ok((undo, report)) => {
             // Past the point of no return: what cannot be removed is named, not an error.
-            let left_over = stage::discard(&beside).err();
-            write_entry(journal, &Entry::Done, terms.workspace, &mut super::gate::Open).ok();
-            Ok(Committed { undo, left_over })
+            let left_over = stage::discard(&beside, terms.locks, transaction.is_on_disk).err();
+            let done = Entry::Done.frame().map_err(io::Error::other);
+            done.and_then(|frame| transaction.journal.write(&frame)).ok();
+            Ok(Committed { undo, report, left_over })
         }
         Err(error) => {
             let lost = transaction.roll_back();
             beside.retain(|path| !lost.iter().any(|lost| lost.keeps(path)));
-            let _ = stage::discard(&beside);
+            let _ = stage::discard(&beside, terms.locks, true);
             Err(error.with_lost(lost.into_iter().map(|lost| lost.message).collect()))
         }
     }
@@ -86,100 +103,105 @@ pub fn commit(
 /// One name of our own for each change, in a directory that stays.
 fn names_beside(changes: &[FileChange], layout: &Layout) -> Vec<PathBuf> {
     let goes = |directory: &Path| layout.removed_dirs.iter().any(|(removed, _)| removed == directory);
-    let mut homes: HashMap<Option<&Path>, PathBuf> = HashMap::new();
-    for change in changes {
-        homes.entry(change.path.parent()).or_insert_with(|| {
-            let mut directory = existing_directory(&change.path).unwrap_or_else(|| PathBuf::from("/"));
-            while goes(&directory) && directory.pop() {}
-            directory
-        });
-    }
-    stage::names(changes.iter().map(|change| homes[&change.path.parent()].as_path()))
+    let home = |change: &FileChange| {
+        let mut directory = existing_directory(&change.path).unwrap_or_else(|| PathBuf::from("/"));
+        while goes(&directory) && directory.pop() {}
+        directory
+    };
+    // Changes are in the order of their paths, those of one directory together.
+    let together = |one: &FileChange, next: &FileChange| one.path.parent() == next.path.parent();
+    let homes: Vec<(PathBuf, usize)> =
+        changes.chunk_by(together).map(|changes| (home(&changes[0]), changes.len())).collect();
+    stage::names(homes.iter().flat_map(|(home, count)| std::iter::repeat_n(home.as_path(), *count)))
 }
 
 pub(super) struct Transaction<'a, 'g> {
     pub(super) changes: &'a [FileChange],
     pub(super) terms: &'a Terms<'a>,
+    pub(super) journal: &'g mut dyn Journal,
     pub(super) gate: &'g mut dyn Gate,
     pub(super) staged: Vec<Staged>,
     pub(super) done: Vec<Done>,
+    /// Files that were written in place, as that left them: another name of one is no surprise.
+    rewritten: Vec<Stamp>,
+    /// Directories that a rollback made anew: what is open is no longer what has their name.
+    pub(super) remade: HashSet<PathBuf>,
+    is_on_disk: bool,
 }
 
 impl Transaction<'_, '_> {
-    fn run(
-        &mut self,
-        layout: &Layout,
-        beside: &[PathBuf],
-        journal: &mut dyn Journal,
-    ) -> Result<Undo, PatchError> {
+    fn run(&mut self, layout: &Layout, beside: &[PathBuf]) -> Result<(Undo, Report), PatchError> {
         let workspace = self.terms.workspace;
-        let staging = beside.iter().cloned().map(Into::into).collect();
-        write_entry(journal, &Entry::Staging(staging), workspace, self.gate)?;
+        self.tell(&Entry::Staging(beside.iter().cloned().map(Into::into).collect()))?;
         let unsynced = self.stage_all(beside)?;
-        let undo = thread::scope(|scope| -> Result<Undo, PatchError> {
+        self.is_on_disk = !unsynced.is_empty();
+        let committed = thread::scope(|scope| -> Result<_, PatchError> {
             // The device writes while we look again at every file; nothing is swapped before both are done.
-            let sync = || unsynced.as_ref().map_or(Ok(()), |file| Ok(nix::unistd::syncfs(file)?));
-            let syncing =
-                unsynced.as_ref().and_then(|_| thread::Builder::new().spawn_scoped(scope, sync).ok());
+            let sync = || unsynced.iter().try_for_each(|file| Ok(nix::unistd::syncfs(file)?));
+            let syncing = self.is_on_disk.then(|| thread::Builder::new().spawn_scoped(scope, sync).ok());
             self.compare_all()?;
             let undo = self.undo_record(layout, beside);
-            let entry = Entry::Commit(undo.clone(), self.terms.report.clone());
-            write_entry(journal, &entry, workspace, self.gate)?;
-            let synced = syncing.and_then(|syncing| syncing.join().ok()).unwrap_or_else(sync);
+            let diff = report::diff_of_all(self.changes);
+            let entry = Entry::Commit(undo, Report { diff, ..self.terms.report.clone() });
+            self.tell(&entry)?;
+            let synced = syncing.flatten().and_then(|syncing| syncing.join().ok()).unwrap_or_else(sync);
             synced.map_err(|error| PatchError::io(Act::Write, workspace, error, workspace, workspace))?;
-            Ok(undo)
+            Ok(match entry {
+                Entry::Commit(undo, report) => (undo, report),
+                _ => Default::default(),
+            })
         })?;
         for operation in &layout.operations {
             self.operate(operation)?;
         }
-        Ok(undo)
+        self.refuse_moved_directory(layout)?;
+        Ok(committed)
     }
 
-    fn stage_all(&mut self, beside: &[PathBuf]) -> Result<Option<File>, PatchError> {
-        let workspace = self.terms.workspace;
-        let mut stager = Stager::new(self.gate, self.changes.len());
-        for (change, beside) in self.changes.iter().zip(beside) {
-            let staged = stager.stage(change, beside).map_err(|error| {
-                PatchError::io(act(change), &change.shown, error, &change.path, workspace)
-            })?;
-            self.staged.push(staged);
+    /// Files were reached through their open directories: where those have moved, nobody finds what was written.
+    fn refuse_moved_directory(&self, layout: &Layout) -> Result<(), PatchError> {
+        let goes = |path: &Path| layout.removed_dirs.iter().any(|(removed, _)| removed == path);
+        self.terms.locks.moved(goes).map_or(Ok(()), |path| {
+            let message = "it was moved while the patch was being applied; read it again";
+            Err(PatchError::refused(Act::Write, &path, Reason::Changed, message))
+        })
+    }
+
+    fn stage_all(&mut self, beside: &[PathBuf]) -> Result<Vec<File>, PatchError> {
+        let staged = stage::stage_all(self.changes, beside, self.gate, self.terms.locks);
+        let (staged, unsynced) = staged.map_err(|(index, error)| self.failed(index, error))?;
+        self.staged = staged;
+        if let Some((index, twin)) = stage::one_file_twice(self.changes, &self.staged) {
+            let message = format!("it is the same file as {} (a hard link)", twin.shown.display());
+            let shown = &self.changes[index].shown;
+            return Err(PatchError::refused(Act::Write, shown, Reason::Exists, message));
         }
-        let unsynced = stager
-            .finish(&self.staged)
-            .map_err(|error| PatchError::io(Act::Write, workspace, error, workspace, workspace))?;
-        self.refuse_one_file_twice()?;
         Ok(unsynced)
     }
 
-    /// Two names of one hard-linked file: one of the two contents would be lost.
-    fn refuse_one_file_twice(&self) -> Result<(), PatchError> {
-        let linked = || self.changes.iter().zip(&self.staged).filter(|(_, s)| s.method == Method::InPlace);
-        for (index, (change, _)) in linked().enumerate() {
-            let inode = change.stamp.map(|stamp| (stamp.device, stamp.inode));
-            let is_same = |other: &FileChange| other.stamp.map(|stamp| (stamp.device, stamp.inode)) == inode;
-            let twin =
-                linked().skip(index + 1).find(|(other, _)| is_same(other) && other.after != change.after);
-            if let Some((twin, _)) = twin {
-                let message = format!("it is the same file as {} (a hard link)", twin.shown.display());
-                return Err(PatchError::refused(Act::Write, &change.shown, Reason::Exists, message));
-            }
-        }
-        Ok(())
-    }
-
     fn compare_all(&mut self) -> Result<(), PatchError> {
+        let mut chunk = vec![0; CHUNK_BYTES];
         for index in 0..self.changes.len() {
-            let change = &self.changes[index];
-            let read = self
-                .gate
-                .pass(Step::Compare, &change.path)
-                .and_then(|()| state::read(&change.path, self.terms.file_limit))
-                .map_err(|error| self.failed(index, error))?;
-            if read.0 != change.before || read.1.map(|s| s.inode) != change.stamp.map(|s| s.inode) {
+            let path = &self.changes[index].path;
+            let unchanged =
+                self.gate.pass(Step::Compare, path).and_then(|()| self.is_unchanged(index, &mut chunk));
+            if !unchanged.map_err(|error| self.failed(index, error))? {
                 return Err(self.changed(index));
             }
         }
         Ok(())
+    }
+
+    /// Whether a place holds what was read. That a file still has its name is seen by the swap.
+    fn is_unchanged(&self, index: usize, chunk: &mut [u8]) -> io::Result<bool> {
+        let FileChange { path, before, stamp, handle, .. } = &self.changes[index];
+        if let (State::File(file), Some(stamp), Some(handle)) = (before, stamp, handle)
+            && state::is_untouched(handle, stamp, &file.bytes, chunk)?
+        {
+            return Ok(true);
+        }
+        let look = state::read(self.at(path), self.terms.file_limit)?;
+        Ok(look.state == *before && look.stamp.map(|s| s.inode) == stamp.map(|s| s.inode))
     }
 
     fn undo_record(&self, layout: &Layout, beside: &[PathBuf]) -> Undo {
@@ -237,75 +259,119 @@ impl Transaction<'_, '_> {
     }
 
     fn remove(&mut self, index: usize) -> Result<(), PatchError> {
-        let (path, beside) = (&self.changes[index].path, &self.staged[index].beside);
-        self.gate
-            .pass(Step::Remove, path)
-            .and_then(|()| fs::rename(path, beside))
+        let removed = self.gate.pass(Step::Remove, &self.changes[index].path);
+        removed
+            .and_then(|()| self.place(index).rename(self.beside(index)))
             .map_err(|error| self.failed(index, error))?;
         self.done.push(Done::Removed(index));
         self.check_taken(index)
     }
 
     fn install(&mut self, index: usize) -> Result<(), PatchError> {
-        let (change, beside) = (&self.changes[index], &self.staged[index].beside);
+        let change = &self.changes[index];
         if matches!(change.before, State::Absent | State::Other(_)) {
-            let created =
-                self.gate.pass(Step::Install, &change.path).and_then(|()| rename_new(beside, &change.path));
-            created.map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => self.changed(index),
-                _ => self.failed(index, error),
+            let created = self.gate.pass(Step::Install, &change.path);
+            created.and_then(|()| self.beside(index).rename_new(self.place(index))).map_err(|error| {
+                match error.kind() {
+                    io::ErrorKind::AlreadyExists => self.changed(index),
+                    _ => self.failed(index, error),
+                }
             })?;
             self.done.push(Done::Created(index));
             return Ok(());
         }
-        match self.gate.pass(Step::Exchange, &change.path).and_then(|()| exchange(beside, &change.path)) {
+        let exchanged = self.gate.pass(Step::Exchange, &change.path);
+        match exchanged.and_then(|()| self.beside(index).exchange(self.place(index))) {
             Ok(()) => {
                 self.done.push(Done::Exchanged(index));
                 self.check_taken(index)
             }
-            Err(error) if is_unsupported(&error) => {
-                self.gate
-                    .pass(Step::Install, &change.path)
-                    .and_then(|()| fs::rename(beside, &change.path))
+            Err(error) if at::is_unsupported(&error) => {
+                let there = self.place(index).stat().map_err(|error| self.failed(index, error))?;
+                self.check_version(index, &there)?;
+                let passed = self.gate.pass(Step::Install, &change.path);
+                passed
+                    .and_then(|()| self.beside(index).rename(self.place(index)))
                     .map_err(|error| self.failed(index, error))?;
                 self.done.push(Done::Overwritten(index));
                 Ok(())
             }
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => self.rewrite_mounted(index, error),
             Err(error) => Err(self.failed(index, error)),
         }
     }
 
     /// What an operation took away must be what was read before.
     fn check_taken(&self, index: usize) -> Result<(), PatchError> {
-        let taken = fs::symlink_metadata(&self.staged[index].beside).map_err(|e| self.failed(index, e))?;
-        match self.changes[index].stamp {
-            Some(stamp) if stamp.is_same_version(&Stamp::of(&taken)) => Ok(()),
+        let taken = self.beside(index).stat().map_err(|e| self.failed(index, e))?;
+        self.check_version(index, &taken)
+    }
+
+    fn check_version(&self, index: usize, found: &FileStat) -> Result<(), PatchError> {
+        let found = Stamp::of(found);
+        let ours = self.rewritten.iter().rfind(|stamp| stamp.is_same_file(&found));
+        match ours.or(self.changes[index].stamp.as_ref()) {
+            Some(stamp) if stamp.is_same_version(&found) => Ok(()),
             _ => Err(self.changed(index)),
         }
+    }
+
+    /// A file that is a mount of its own keeps its name: it is written in place, once the journal says so and its old
+    /// content is beside. Whether it may be written to is the kernel's word, as for any file.
+    fn rewrite_mounted(&mut self, index: usize, busy: io::Error) -> Result<(), PatchError> {
+        let change = &self.changes[index];
+        let (State::File(old), State::File(_)) = (&change.before, &change.after) else {
+            return Err(self.failed(index, busy));
+        };
+        let beside = &self.staged[index].beside;
+        let passed = self.gate.pass(Step::Stage, beside);
+        passed
+            .and_then(|()| self.at(beside).open_to_write())
+            .and_then(|handle| at::write_over(handle, &old.bytes))
+            .map_err(|error| self.failed(index, error))?;
+        self.tell(&Entry::InPlace(index as u64))?;
+        self.staged[index].method = Method::InPlace;
+        self.rewrite(index)
     }
 
     fn rewrite(&mut self, index: usize) -> Result<(), PatchError> {
         let change = &self.changes[index];
         let State::File(file) = &change.after else { return Ok(()) };
-        let open = || {
-            OpenOptions::new()
-                .write(true)
-                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-                .open(&change.path)
-        };
-        let handle = self
-            .gate
-            .pass(Step::Install, &change.path)
-            .and_then(|()| open())
-            .map_err(|error| self.failed(index, error))?;
-        let metadata = handle.metadata().map_err(|error| self.failed(index, error))?;
-        if !change.stamp.is_some_and(|stamp| stamp.is_same_version(&Stamp::of(&metadata))) {
-            return Err(self.changed(index));
-        }
+        let passed = self.gate.pass(Step::Install, &change.path);
+        let opened = passed.and_then(|()| self.place(index).open_to_write());
+        let handle = opened.map_err(|error| self.failed(index, error))?;
+        let stat = fstat(&handle).map_err(|error| self.failed(index, error.into()))?;
+        self.check_version(index, &stat)?;
         self.done.push(Done::Rewritten(index));
-        let written = write_over(handle, &file.bytes)
-            .and_then(|handle| set_permissions(&handle, file.permissions, metadata.mode()));
-        written.map_err(|error| self.failed(index, error))
+        let written = at::write_over(handle, &file.bytes).and_then(|handle| {
+            at::set_permissions(&handle, file.permissions, stat.st_mode)?;
+            Ok(fstat(&handle)?)
+        });
+        self.rewritten.push(Stamp::of(&written.map_err(|error| self.failed(index, error))?));
+        Ok(())
+    }
+
+    fn tell(&mut self, entry: &Entry) -> Result<(), PatchError> {
+        self.gate
+            .pass(Step::Journal, self.terms.workspace)
+            .and_then(|()| entry.frame().map_err(io::Error::other))
+            .and_then(|frame| self.journal.write(&frame))
+            .map_err(|error| PatchError::Journal { source: error })
+    }
+
+    pub(super) fn place(&self, index: usize) -> At<'_> {
+        self.at(&self.changes[index].path)
+    }
+
+    pub(super) fn beside(&self, index: usize) -> At<'_> {
+        self.at(&self.staged[index].beside)
+    }
+
+    fn at<'p>(&'p self, path: &'p Path) -> At<'p> {
+        match path.parent() {
+            Some(parent) if self.remade.contains(parent) => At::path(path),
+            _ => self.terms.locks.at(path),
+        }
     }
 
     fn failed(&self, index: usize, error: io::Error) -> PatchError {
@@ -326,55 +392,4 @@ impl Transaction<'_, '_> {
 
 fn act(change: &FileChange) -> Act {
     if change.after == State::Absent { Act::Delete } else { Act::Write }
-}
-
-fn write_entry(
-    journal: &mut dyn Journal,
-    entry: &Entry,
-    workspace: &Path,
-    gate: &mut dyn Gate,
-) -> Result<(), PatchError> {
-    gate.pass(Step::Journal, workspace)
-        .and_then(|()| entry.frame().map_err(io::Error::other))
-        .and_then(|frame| journal.write(&frame))
-        .map_err(|error| PatchError::Journal { source: error })
-}
-
-pub(super) fn write_over(mut handle: File, bytes: &[u8]) -> io::Result<File> {
-    handle.write_all(bytes)?;
-    handle.set_len(bytes.len() as u64)?;
-    handle.sync_all()?;
-    Ok(handle)
-}
-
-fn set_permissions(handle: &File, wanted: state::Permissions, mode: u32) -> io::Result<()> {
-    match wanted {
-        state::Permissions::Exact(bits) if bits != mode & 0o7777 => {
-            handle.set_permissions(fs::Permissions::from_mode(bits))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Swaps two files in one step.
-pub(super) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
-    Ok(renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE)?)
-}
-
-/// Renames to a name that must be free.
-pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE).map_err(io::Error::from) {
-        Err(error) if is_unsupported(&error) => {
-            if fs::symlink_metadata(to).is_ok() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            fs::rename(from, to)
-        }
-        result => result,
-    }
-}
-
-/// File systems without the flags of renameat2 (NFS, FAT, some FUSE).
-fn is_unsupported(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP))
 }

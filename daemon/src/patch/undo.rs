@@ -43,6 +43,10 @@ pub enum Trace {
 }
 
 impl Trace {
+    pub fn of_file(bytes: &[u8], permissions: Permissions) -> Trace {
+        Trace::File { digest: Sha256::digest(bytes).into(), permissions }
+    }
+
     pub fn of(state: &State) -> Trace {
         match state {
             State::Absent => Trace::Absent,
@@ -50,10 +54,6 @@ impl Trace {
             State::Link(target) => Trace::Link(target.clone()),
             State::Other(_) => Trace::Other,
         }
-    }
-
-    pub fn of_file(bytes: &[u8], permissions: Permissions) -> Trace {
-        Trace::File { digest: Sha256::digest(bytes).into(), permissions }
     }
 }
 
@@ -75,6 +75,8 @@ pub enum Entry {
     /// About to change the tree; the report is true once `Done` follows.
     Commit(Undo, Report),
     Done,
+    /// About to write over the file of this number, which cannot be swapped.
+    InPlace(u64),
 }
 
 const LENGTH_BYTES: usize = 4;
