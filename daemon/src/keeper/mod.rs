@@ -7,6 +7,7 @@
 
 pub mod boot;
 pub mod control;
+mod inits;
 mod input;
 mod limits;
 pub mod log_ring;
