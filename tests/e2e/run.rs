@@ -30,6 +30,19 @@ fn standard_output_and_standard_error_stay_apart_byte_for_byte() {
 }
 
 #[test]
+fn a_reader_slower_than_the_command_gets_every_byte() {
+    const BYTES: usize = 100_000_000;
+    let world = World::new();
+    let script = format!("head -c {BYTES} /dev/zero");
+    let words = ["run", "-p", "unconfined", "--name", "flood", "--", "sh", "-c", &script];
+    // Nothing is read of it until the command has ended.
+    let slow = world.start(&words);
+    until("the session is there", || (world.dunlin(&["wait", "flood"]).code() == 0).then_some(()));
+    let ended = slow.finish();
+    assert_eq!((ended.stdout.len(), ended.err()), (BYTES, String::new()));
+}
+
+#[test]
 fn run_ends_with_the_commands_own_status() {
     let world = World::new();
     let check = |script: &str, code| {

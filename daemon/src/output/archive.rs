@@ -1,7 +1,7 @@
 //! A session's output on disk: append-only segments named by the offset they begin with, and an index of times and streams.
 //!
-//! Invariant: what was acknowledged to the keeper is in these files. A session keeps at most [`SESSION_MAX_BYTES`]; the oldest
-//! segment goes first, and reading it is then a gap. One writer, the archiver task; readers open files for themselves.
+//! Invariant: what was acknowledged to the keeper is in these files. A session keeps at most [`SESSION_MAX_BYTES`], or
+//! [`UNREAD_MAX_BYTES`] for the sake of a slow viewer; the oldest segment goes first, and reading it is then a gap. One writer, the archiver task; readers open files for themselves.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,6 +14,10 @@ use crate::keeper::log_ring::{IndexEntry, Stream};
 
 /// Bytes kept per session.
 pub const SESSION_MAX_BYTES: u64 = 64 << 20;
+
+/// And this much while somebody who looks has not read it yet: whoever is slower than the command still gets every byte, and a
+/// viewer that sleeps does not fill the disk.
+pub const UNREAD_MAX_BYTES: u64 = 1 << 30;
 
 /// A segment is closed once it is this long.
 const SEGMENT_BYTES: u64 = 8 << 20;
@@ -117,6 +121,8 @@ pub struct ArchiveWriter {
     archive: Archive,
     segment: Option<(u64, u64, File)>,
     next: u64,
+    /// Somebody reads from here on.
+    unread: Option<u64>,
     /// Offset of the last index entry on disk.
     described: Option<u64>,
 }
@@ -127,7 +133,12 @@ impl ArchiveWriter {
         fs::create_dir_all(&archive.directory)?;
         let next = archive.segments()?.last().map_or(0, |(first, length)| first + length);
         let described = archive.index()?.last().map(|entry| entry.offset);
-        Ok(Self { archive, segment: None, next, described })
+        Ok(Self { archive, segment: None, next, unread: None, described })
+    }
+
+    /// Keeps what somebody has not read yet, if anybody looks.
+    pub fn spare(&mut self, unread: Option<u64>) {
+        self.unread = unread;
     }
 
     /// Offset behind the last byte on disk.
@@ -184,7 +195,9 @@ impl ArchiveWriter {
         let segments = self.archive.segments()?;
         let mut total: u64 = segments.iter().map(|(_, length)| length).sum();
         for (first, length) in &segments {
-            if total + SEGMENT_BYTES <= SESSION_MAX_BYTES {
+            let unread = self.unread.is_some_and(|unread| unread < first + length);
+            let bound = if unread { UNREAD_MAX_BYTES } else { SESSION_MAX_BYTES };
+            if total + SEGMENT_BYTES <= bound {
                 break;
             }
             match fs::remove_file(self.archive.segment_path(*first)) {
@@ -277,6 +290,25 @@ mod tests {
         let total: u64 = archive.segments().unwrap().iter().map(|(_, length)| length).sum();
         assert!(total <= SESSION_MAX_BYTES);
         assert_eq!(archive.read(0, 1).unwrap(), Err(Some(2 * SEGMENT_BYTES)));
+    }
+
+    #[test]
+    fn what_somebody_has_not_read_stays_over_the_bound_until_it_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = writer(directory.path());
+        let block = vec![b'x'; SEGMENT_BYTES as usize];
+        writer.spare(Some(1));
+        for n in 0..12 {
+            writer.append(n * SEGMENT_BYTES, &block).unwrap();
+        }
+        let archive = Archive::new(directory.path().join("s"));
+        assert_eq!(archive.segments().unwrap().len(), 12);
+        writer.spare(Some(3 * SEGMENT_BYTES));
+        writer.append(12 * SEGMENT_BYTES, &block).unwrap();
+        assert_eq!(archive.read(0, 1).unwrap(), Err(Some(3 * SEGMENT_BYTES)));
+        writer.spare(None);
+        writer.append(13 * SEGMENT_BYTES, &block).unwrap();
+        assert!(archive.segments().unwrap().len() as u64 * SEGMENT_BYTES <= SESSION_MAX_BYTES);
     }
 
     #[test]

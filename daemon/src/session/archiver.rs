@@ -11,10 +11,7 @@ use crate::{
     keeper::control::{ARCHIVED, Frame},
     keeper::log_ring::IndexEntry,
     link::Link,
-    output::{
-        archive::{Archive, ArchiveWriter},
-        log::Log,
-    },
+    output::archive::{Archive, ArchiveWriter},
 };
 
 /// Written at once.
@@ -45,7 +42,7 @@ pub async fn run(session: Arc<Session>, link: Link, index: u64) {
         }
         let job = session.clone();
         let step = tokio::task::spawn_blocking(move || {
-            let result = step(&job.log, &mut progress);
+            let result = step(&job, &mut progress);
             (progress, result)
         });
         let Ok((after, result)) = step.await else { return };
@@ -69,7 +66,8 @@ pub async fn run(session: Arc<Session>, link: Link, index: u64) {
 }
 
 /// Writes what there is, up to a block; says how far it has come.
-fn step(log: &Log, progress: &mut Progress) -> io::Result<(u64, u64)> {
+fn step(session: &Session, progress: &mut Progress) -> io::Result<(u64, u64)> {
+    let log = &session.log;
     let Some(view) = log.view() else { return Ok((log.end(), progress.index)) };
     if progress.writer.is_none() {
         let archive = Archive::new(log.archive().directory().to_owned());
@@ -93,6 +91,7 @@ fn step(log: &Log, progress: &mut Progress) -> io::Result<(u64, u64)> {
             None => from = view.first(),
         }
     };
+    writer.spare(session.viewed_from());
     writer.append(from, &block[..read])?;
     Ok((writer.next(), progress.index))
 }

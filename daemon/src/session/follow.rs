@@ -37,9 +37,9 @@ pub fn recent(session: &Session) -> u64 {
 }
 
 /// Sends everything from `from` on until the session's end or the viewer's. A slow viewer slows only itself: it reads from the log
-/// when it is ready.
+/// when it is ready, and the archive keeps what it has not read, within a bound.
 pub async fn follow(session: Arc<Session>, from: u64, viewer: mpsc::Sender<Result<Followed, SessionError>>) {
-    let _viewing = session.view();
+    let viewing = session.view(from);
     let mut live = session.watch();
     let mut at = from;
     loop {
@@ -61,6 +61,7 @@ pub async fn follow(session: Arc<Session>, from: u64, viewer: mpsc::Sender<Resul
             if viewer.send(Ok(Followed::Piece(piece))).await.is_err() {
                 return;
             }
+            viewing.reached(at);
         }
         if ended {
             session.settled().await;

@@ -34,10 +34,7 @@ pub mod waiting;
 
 use std::{
     collections::HashMap,
-    sync::{
-        Mutex, PoisonError, RwLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -64,7 +61,7 @@ pub struct Session {
     pub log: Log,
     record: RwLock<Record>,
     live: watch::Sender<Live>,
-    viewers: AtomicU32,
+    viewers: Mutex<Viewers>,
     seen: Mutex<HashMap<String, u64>>,
 }
 
@@ -76,7 +73,7 @@ impl Session {
             log,
             record: RwLock::new(record),
             live: watch::Sender::new(live),
-            viewers: AtomicU32::new(0),
+            viewers: Mutex::default(),
             seen: Mutex::default(),
         }
     }
@@ -130,15 +127,23 @@ impl Session {
         let _ = timeout(EXIT_PATIENCE.saturating_sub(spent), settle).await;
     }
 
-    /// Counts a viewer for as long as the guard lives.
-    pub fn view(&self) -> Viewing<'_> {
-        self.viewers.fetch_add(1, Ordering::Relaxed);
-        Viewing(self)
+    /// Counts a viewer, who reads from here on, for as long as the guard lives.
+    pub fn view(&self, from: u64) -> Viewing<'_> {
+        let mut viewers = self.viewers.lock().unwrap_or_else(PoisonError::into_inner);
+        viewers.last += 1;
+        let number = viewers.last;
+        viewers.at.insert(number, from);
+        Viewing { session: self, number }
     }
 
     /// Clients that look now.
     pub fn viewers(&self) -> u32 {
-        self.viewers.load(Ordering::Relaxed)
+        self.viewers.lock().unwrap_or_else(PoisonError::into_inner).at.len() as u32
+    }
+
+    /// What the slowest of them reads next.
+    pub fn viewed_from(&self) -> Option<u64> {
+        self.viewers.lock().unwrap_or_else(PoisonError::into_inner).at.values().min().copied()
     }
 
     /// The end of what a client last saw.
@@ -157,11 +162,29 @@ impl Session {
     }
 }
 
+/// Who looks, and what each reads next.
+#[derive(Default)]
+struct Viewers {
+    at: HashMap<u64, u64>,
+    last: u64,
+}
+
 /// A viewer who is counted.
-pub struct Viewing<'a>(&'a Session);
+pub struct Viewing<'a> {
+    session: &'a Session,
+    number: u64,
+}
+
+impl Viewing<'_> {
+    /// It has everything before this.
+    pub fn reached(&self, offset: u64) {
+        let mut viewers = self.session.viewers.lock().unwrap_or_else(PoisonError::into_inner);
+        viewers.at.insert(self.number, offset);
+    }
+}
 
 impl Drop for Viewing<'_> {
     fn drop(&mut self) {
-        self.0.viewers.fetch_sub(1, Ordering::Relaxed);
+        self.session.viewers.lock().unwrap_or_else(PoisonError::into_inner).at.remove(&self.number);
     }
 }

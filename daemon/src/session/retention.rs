@@ -116,7 +116,7 @@ mod tests {
         let old = session(1, false);
         check(&[old.clone(), session(0, true)], DAY_MS, &[]);
         check(&[old.clone(), session(0, true)], DAY_MS + 1, &[1]);
-        let viewing = old.view();
+        let viewing = old.view(0);
         check(std::slice::from_ref(&old), DAY_MS + 1, &[]);
         drop(viewing);
         let many: Vec<_> = (1..=SESSIONS_MAX as u64 + 2).map(|at| session(at, false)).collect();
