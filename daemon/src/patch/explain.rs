@@ -10,19 +10,23 @@ use super::fold::Level;
 use super::locate::{Miss, Reason};
 use super::search::Search;
 use super::syntax::{Grammar, Hunk, HunkLine, LineKind};
-use super::text::Text;
+use super::text::{Text, excerpt};
 
 const MAX_DIFFERENCES: usize = 8;
 const MAX_PLACES: usize = 12;
+/// A hunk whose lines were not found is repeated up to here.
+const MAX_ASKED: usize = 100;
+/// Of a long line what stands so far before its first difference is left out.
+const BEFORE_DIFFERENCE: usize = 100;
 
 pub fn miss(shown: &Path, text: &Text<'_>, hunk: &Hunk, miss: &Miss, grammar: Grammar) -> PatchError {
     let path = shown.display();
     match &miss.reason {
         Reason::Several(starts) => PatchError::Ambiguous { message: several(shown, hunk, starts, grammar) },
         Reason::NoAnchor(anchor) => {
-            let anchor = String::from_utf8_lossy(anchor);
-            let line = line_like(text, anchor.as_bytes(), miss.from);
-            let hint = line.map(|line| format!("\nThe nearest line is {}", quote(text, line)));
+            let line = line_like(text, anchor, miss.from);
+            let anchor = excerpt(anchor, 0);
+            let hint = line.map(|line| format!("\nThe nearest line is {}", quote(text, line, 0)));
             let message = format!("Failed to find context '{anchor}' in {path}{}", hint.unwrap_or_default());
             PatchError::NoPlace { message }
         }
@@ -56,8 +60,10 @@ fn several(shown: &Path, hunk: &Hunk, starts: &[usize], grammar: Grammar) -> Str
 
 fn no_lines(shown: &Path, text: &Text<'_>, hunk: &Hunk, miss: &Miss) -> String {
     let old: Vec<&HunkLine> = hunk.old_lines().collect();
-    let bodies: Vec<String> =
-        old.iter().map(|line| String::from_utf8_lossy(&line.body).into_owned()).collect();
+    let mut bodies: Vec<String> = old.iter().take(MAX_ASKED).map(|line| excerpt(&line.body, 0)).collect();
+    if old.len() > MAX_ASKED {
+        bodies.push(format!("… ({} lines)", old.len()));
+    }
     let asked = format!("Failed to find expected lines in {}:\n{}", shown.display(), bodies.join("\n"));
     let search = Search::new(text);
     let found = if let Some(start) = text_place(&search, &old) {
@@ -129,9 +135,10 @@ fn nearest(text: &Text<'_>, old: &[&HunkLine], from: usize) -> String {
             shown.push_str("\n  …");
             break;
         }
-        let wanted = String::from_utf8_lossy(&line.body);
+        let from = if index < text.len() { shown_from(&line.body, text.body(index)) } else { 0 };
+        let wanted = excerpt(&line.body, from);
         let there = match index < text.len() {
-            true => quote(text, index),
+            true => quote(text, index, from),
             false => format!("nothing: the file ends at line {}", text.len()),
         };
         shown.push_str(&format!("\n  patch: '{wanted}'\n  file:  {there}"));
@@ -195,6 +202,12 @@ fn likeness(wanted: &[u8], other: &[u8]) -> f64 {
     if count == 0 { 0.0 } else { 0.9 * shared as f64 / (count + extra) as f64 }
 }
 
-fn quote(text: &Text<'_>, index: usize) -> String {
-    format!("'{}' (line {})", String::from_utf8_lossy(text.body(index)), index + 1)
+fn quote(text: &Text<'_>, index: usize, from: usize) -> String {
+    format!("'{}' (line {})", excerpt(text.body(index), from), index + 1)
+}
+
+/// Where to begin to show two lines so that their first difference is seen.
+fn shown_from(one: &[u8], other: &[u8]) -> usize {
+    let equal = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    if equal > 2 * BEFORE_DIFFERENCE { equal - BEFORE_DIFFERENCE } else { 0 }
 }

@@ -35,7 +35,14 @@ pub enum Operation {
 pub struct Layout {
     pub operations: Vec<Operation>,
     pub made_dirs: Vec<PathBuf>,
+    /// With their modes, innermost first.
     pub removed_dirs: Vec<(PathBuf, u32)>,
+}
+
+impl Layout {
+    pub fn removes_directory(&self, path: &Path) -> bool {
+        self.removed_dirs.binary_search_by(|(removed, _)| path.cmp(removed)).is_ok()
+    }
 }
 
 pub fn layout(
@@ -165,6 +172,6 @@ fn emptied_directories(changes: &Changes<'_>, emptied: &Emptied) -> Vec<(PathBuf
         }
     }
     let mut gone: Vec<(PathBuf, u32)> = gone.into_iter().collect();
-    gone.sort_by(|one, other| other.cmp(one));
+    gone.sort_by(|(one, _), (other, _)| other.cmp(one));
     gone
 }

@@ -40,7 +40,7 @@ mod transaction;
 mod tree;
 mod undo;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -161,7 +161,7 @@ fn try_apply(
     let limits = &request.limits;
     let patch = parse_within(&request.text, limits)?;
     let base = base_of(&patch, request);
-    let (changes, files, locks) = plan_locked(&patch, base, request)?;
+    let (mut changes, files, locks) = plan_locked(&patch, base, request)?;
     let report = Report::applied(files, request.dry_run);
     let terms = Terms {
         workspace: &request.workspace,
@@ -171,7 +171,7 @@ fn try_apply(
             Grammar::Codex => Emptied::Keep,
             Grammar::Unified => Emptied::RemoveBelow(vec![real(&request.workspace), real(&request.cwd)]),
         },
-        dir_modes: Vec::new(),
+        dir_modes: HashMap::new(),
         file_limit: limits.file_bytes,
         report: &report,
     };
@@ -179,7 +179,7 @@ fn try_apply(
         layout::layout(&changes, &terms.emptied, terms.create_missing_dirs)?;
         return Ok(Outcome::DryRun { report: Report { diff: report::diff_of_all(&changes), ..report } });
     }
-    let mut committed = transaction::commit(&changes, &terms, journal, gate)?;
+    let mut committed = transaction::commit(&mut changes, &terms, journal, gate)?;
     if let Some(path) = committed.left_over {
         committed
             .report

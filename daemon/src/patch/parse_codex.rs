@@ -6,7 +6,7 @@
 
 use super::hunk_header::{self, Numbers};
 use super::syntax::{Change, Hunk, HunkLine, LineKind, ParseError, Section, Target, path_from};
-use super::text::without_ending;
+use super::text::{excerpt, without_ending};
 
 const END_OF_FILE: &[u8] = b"*** End of File";
 const HEADERS: &str = "'*** Add File: PATH', '*** Delete File: PATH' or '*** Update File: PATH'";
@@ -72,7 +72,7 @@ impl<'a> Parser<'a> {
         } else if let Some(name) = header(line, b"*** Update File:") {
             (name, self.update(name, line_number)?)
         } else {
-            let shown = String::from_utf8_lossy(line.trim_ascii());
+            let shown = excerpt(line.trim_ascii(), 0);
             return Err(ParseError::at(
                 line_number,
                 format!("'{shown}' is not a valid hunk header; write {HEADERS}"),
@@ -144,7 +144,7 @@ impl<'a> Parser<'a> {
             self.next += 1;
         }
         if !has_header && !is_first {
-            let shown = String::from_utf8_lossy(self.lines[self.next]);
+            let shown = excerpt(self.lines[self.next], 0);
             let message = format!("a hunk starts with '@@', not with '{shown}'");
             return Err(ParseError::at(self.line_number(), message));
         }
@@ -182,7 +182,7 @@ impl<'a> Parser<'a> {
     }
 
     fn stray_line(&self, line: &[u8]) -> ParseError {
-        let shown = String::from_utf8_lossy(line);
+        let shown = excerpt(line, 0);
         let message = if line.starts_with(b"***") {
             format!("'{shown}' is not a valid hunk header; write {HEADERS}")
         } else {

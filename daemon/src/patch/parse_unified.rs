@@ -7,7 +7,7 @@
 use super::git_header::{self, Header, Name, Names};
 use super::hunk_header::{self, Numbers};
 use super::syntax::{Change, FileMode, Hunk, HunkLine, LineKind, ParseError, Section, Target, path_from};
-use super::text::{ending, without_ending};
+use super::text::{ending, excerpt, without_ending};
 
 /// Parses all file sections; text without any is the empty patch. `first_line` numbers the first line.
 pub fn parse(lines: &[&[u8]], first_line: usize) -> Result<Vec<Section>, ParseError> {
@@ -65,7 +65,7 @@ impl<'a> Parser<'a> {
             hunks.push(self.hunk(&numbers)?);
         }
         if let Some(rest) = self.peek().filter(|line| line.starts_with(b"@@")) {
-            let shown = String::from_utf8_lossy(rest);
+            let shown = excerpt(rest, 0);
             let message = format!("'{shown}' is no hunk header; write '@@ -OLD,COUNT +NEW,COUNT @@'");
             return Err(ParseError::at(self.line_number(), message));
         }

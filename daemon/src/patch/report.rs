@@ -1,5 +1,6 @@
 //! What a patch did, for the model (stdout, stderr), for the program (files) and for people (diff).
 
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -141,10 +142,11 @@ fn summary(files: &[FileReport]) -> String {
         return "Success. No files were modified.\n".to_owned();
     }
     let mut lines = vec!["Success. Updated the following files:".to_owned()];
+    let mut seen = HashSet::new();
     for letter in ['A', 'M', 'D'] {
         for file in files.iter().filter(|file| file.letter() == letter) {
             let line = format!("{letter} {}", file.path);
-            if !lines.contains(&line) {
+            if seen.insert(line.clone()) {
                 lines.push(line);
             }
         }

@@ -25,18 +25,19 @@ pub fn revert(undo: &Undo, journal: &mut dyn Journal) -> Outcome {
 fn try_revert(undo: &Undo, journal: &mut dyn Journal, gate: &mut dyn Gate) -> Result<Outcome, PatchError> {
     let directories = undo.files.iter().filter_map(|file| existing_directory(&file.path)).collect();
     let locks = lock_all(directories, Limits::default().lock_wait_ms)?;
-    let changes = undo.files.iter().map(|file| inverse(file, undo, &locks)).collect::<Result<Vec<_>, _>>()?;
+    let mut changes =
+        undo.files.iter().map(|file| inverse(file, undo, &locks)).collect::<Result<Vec<_>, _>>()?;
     let report = Report::applied(changes.iter().map(file_report).collect(), false);
     let terms = Terms {
         workspace: &undo.workspace,
         locks: &locks,
         create_missing_dirs: true,
         emptied: Emptied::RemoveThese(undo.made_dirs.iter().map(|path| path.0.clone()).collect()),
-        dir_modes: undo.removed_dirs.clone(),
+        dir_modes: undo.removed_dirs.iter().map(|(path, mode)| (path.0.clone(), *mode)).collect(),
         file_limit: state::MAX_FILE_BYTES,
         report: &report,
     };
-    let committed = transaction::commit(&changes, &terms, journal, gate)?;
+    let committed = transaction::commit(&mut changes, &terms, journal, gate)?;
     Ok(Outcome::Applied { report: committed.report, undo: committed.undo })
 }
 

@@ -84,6 +84,15 @@ pub fn without_ending(line: &[u8]) -> &[u8] {
     }
 }
 
+/// A line as an error quotes it: so much of a long one that a model can read it, from `start` on.
+pub fn excerpt(line: &[u8], start: usize) -> String {
+    const MOST_BYTES: usize = 400;
+    let end = line.len().min(start + MOST_BYTES);
+    let before = if start > 0 { "…" } else { "" };
+    let behind = if end < line.len() { format!("… ({} bytes)", line.len()) } else { String::new() };
+    format!("{before}{}{behind}", String::from_utf8_lossy(&line[start.min(end)..end]))
+}
+
 /// The blanks a line starts with.
 pub fn indentation(line: &[u8]) -> &[u8] {
     let end = line.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(line.len());
@@ -99,6 +108,15 @@ mod tests {
         for bytes in [&b""[..], b"a", b"a\n", b"a\r\nb", b"\n\n", b"\xef\xbb\xbfa\r\n\xff\n", b"a\rb\n"] {
             assert_eq!(Text::new(bytes).lines.concat(), bytes);
         }
+    }
+
+    #[test]
+    fn a_long_line_is_quoted_in_part() {
+        assert_eq!(excerpt(b"short", 0), "short");
+        assert_eq!(excerpt(b"short", 9), "…");
+        let long = [b'x'; 1000];
+        assert_eq!(excerpt(&long, 0), format!("{}… (1000 bytes)", "x".repeat(400)));
+        assert_eq!(excerpt(&long, 900), format!("…{}", "x".repeat(100)));
     }
 
     #[test]

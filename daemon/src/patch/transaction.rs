@@ -8,7 +8,7 @@
 //! all back. A file is swapped for its new content in one step, and what the swap returns must be what was
 //! read, so a change in between is never lost. Decides nothing about contents.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +23,6 @@ use super::error::{Act, PatchError, Reason};
 use super::gate::{Gate, Step};
 use super::layout::{Emptied, Layout, Operation, layout};
 use super::lock::Locks;
-use super::raw::FilePath;
 use super::report::{self, Report};
 use super::rollback::Done;
 use super::stage::{self, Method, Staged};
@@ -51,7 +50,7 @@ pub struct Terms<'a> {
     pub create_missing_dirs: bool,
     pub emptied: Emptied,
     /// The modes of directories that come back.
-    pub dir_modes: Vec<(FilePath, u32)>,
+    pub dir_modes: HashMap<PathBuf, u32>,
     pub file_limit: u64,
     /// What to answer when it is done, without the diff; the journal keeps it for a caller that has to ask again.
     pub report: &'a Report,
@@ -65,11 +64,13 @@ pub struct Committed {
 }
 
 pub fn commit(
-    changes: &[FileChange],
+    changes: &mut [FileChange],
     terms: &Terms<'_>,
     journal: &mut dyn Journal,
     gate: &mut dyn Gate,
 ) -> Result<Committed, PatchError> {
+    let handles = changes.iter_mut().map(|change| change.handle.take()).collect();
+    let changes = &*changes;
     let layout = layout(changes, &terms.emptied, terms.create_missing_dirs)?;
     let mut beside = names_beside(changes, &layout);
     let mut transaction = Transaction {
@@ -83,7 +84,7 @@ pub fn commit(
         remade: HashSet::new(),
         is_on_disk: false,
     };
-    match transaction.run(&layout, &beside) {
+    match transaction.run(&layout, &beside, handles) {
         Ok((undo, report)) => {
             // Past the point of no return: what cannot be removed is named, not an error.
             let left_over = stage::discard(&beside, terms.locks, transaction.is_on_disk).err();
@@ -102,10 +103,9 @@ pub fn commit(
 
 /// One name of our own for each change, in a directory that stays.
 fn names_beside(changes: &[FileChange], layout: &Layout) -> Vec<PathBuf> {
-    let goes = |directory: &Path| layout.removed_dirs.iter().any(|(removed, _)| removed == directory);
     let home = |change: &FileChange| {
         let mut directory = existing_directory(&change.path).unwrap_or_else(|| PathBuf::from("/"));
-        while goes(&directory) && directory.pop() {}
+        while layout.removes_directory(&directory) && directory.pop() {}
         directory
     };
     // Changes are in the order of their paths, those of one directory together.
@@ -130,7 +130,12 @@ pub(super) struct Transaction<'a, 'g> {
 }
 
 impl Transaction<'_, '_> {
-    fn run(&mut self, layout: &Layout, beside: &[PathBuf]) -> Result<(Undo, Report), PatchError> {
+    fn run(
+        &mut self,
+        layout: &Layout,
+        beside: &[PathBuf],
+        handles: Vec<Option<File>>,
+    ) -> Result<(Undo, Report), PatchError> {
         let workspace = self.terms.workspace;
         self.tell(&Entry::Staging(beside.iter().cloned().map(Into::into).collect()))?;
         let unsynced = self.stage_all(beside)?;
@@ -139,7 +144,7 @@ impl Transaction<'_, '_> {
             // The device writes while we look again at every file; nothing is swapped before both are done.
             let sync = || unsynced.iter().try_for_each(|file| Ok(nix::unistd::syncfs(file)?));
             let syncing = self.is_on_disk.then(|| thread::Builder::new().spawn_scoped(scope, sync).ok());
-            self.compare_all()?;
+            self.compare_all(handles)?;
             let undo = self.undo_record(layout, beside);
             let diff = report::diff_of_all(self.changes);
             let entry = Entry::Commit(undo, Report { diff, ..self.terms.report.clone() });
@@ -160,8 +165,8 @@ impl Transaction<'_, '_> {
 
     /// Files were reached through their open directories: where those have moved, nobody finds what was written.
     fn refuse_moved_directory(&self, layout: &Layout) -> Result<(), PatchError> {
-        let goes = |path: &Path| layout.removed_dirs.iter().any(|(removed, _)| removed == path);
-        self.terms.locks.moved(goes).map_or(Ok(()), |path| {
+        let moved = self.terms.locks.moved(|path| layout.removes_directory(path));
+        moved.map_or(Ok(()), |path| {
             let message = "it was moved while the patch was being applied; read it again";
             Err(PatchError::refused(Act::Write, &path, Reason::Changed, message))
         })
@@ -179,12 +184,15 @@ impl Transaction<'_, '_> {
         Ok(unsynced)
     }
 
-    fn compare_all(&mut self) -> Result<(), PatchError> {
+    /// Closes the files, too: the last one to close a removed file has to wait for the disk.
+    fn compare_all(&mut self, handles: Vec<Option<File>>) -> Result<(), PatchError> {
         let mut chunk = vec![0; CHUNK_BYTES];
-        for index in 0..self.changes.len() {
+        for (index, handle) in handles.into_iter().enumerate() {
             let path = &self.changes[index].path;
-            let unchanged =
-                self.gate.pass(Step::Compare, path).and_then(|()| self.is_unchanged(index, &mut chunk));
+            let unchanged = self
+                .gate
+                .pass(Step::Compare, path)
+                .and_then(|()| self.is_unchanged(index, handle, &mut chunk));
             if !unchanged.map_err(|error| self.failed(index, error))? {
                 return Err(self.changed(index));
             }
@@ -193,10 +201,10 @@ impl Transaction<'_, '_> {
     }
 
     /// Whether a place holds what was read. That a file still has its name is seen by the swap.
-    fn is_unchanged(&self, index: usize, chunk: &mut [u8]) -> io::Result<bool> {
-        let FileChange { path, before, stamp, handle, .. } = &self.changes[index];
+    fn is_unchanged(&self, index: usize, handle: Option<File>, chunk: &mut [u8]) -> io::Result<bool> {
+        let FileChange { path, before, stamp, .. } = &self.changes[index];
         if let (State::File(file), Some(stamp), Some(handle)) = (before, stamp, handle)
-            && state::is_untouched(handle, stamp, &file.bytes, chunk)?
+            && state::is_untouched(&handle, stamp, &file.bytes, chunk)?
         {
             return Ok(true);
         }
@@ -241,8 +249,8 @@ impl Transaction<'_, '_> {
                     .and_then(|()| fs::create_dir(path))
                     .map_err(|error| self.failed_at(path, error))?;
                 self.done.push(Done::MadeDir(path.clone()));
-                let mode = self.terms.dir_modes.iter().find(|(directory, _)| directory.0 == *path);
-                mode.map_or(Ok(()), |(_, mode)| fs::set_permissions(path, fs::Permissions::from_mode(*mode)))
+                let mode = self.terms.dir_modes.get(path);
+                mode.map_or(Ok(()), |mode| fs::set_permissions(path, fs::Permissions::from_mode(*mode)))
                     .map_err(|error| self.failed_at(path, error))
             }
             Operation::RemoveDir(path, mode) => {
