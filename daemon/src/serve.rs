@@ -48,8 +48,10 @@ pub struct Place {
     pub state: PathBuf,
 }
 
-/// Messages to clients and from them hold at most this much: a patch, a range of output.
+/// Messages to clients and from them hold at most this much: a range of output.
 const MESSAGE_MAX_BYTES: usize = 16 << 20;
+/// Twice what a patch may have: a longer one is refused by what knows how to say so.
+const PATCH_MESSAGE_MAX_BYTES: usize = 32 << 20;
 
 /// Connections that wait to be served.
 const ACCEPTED_MAX: usize = 64;
@@ -152,7 +154,7 @@ async fn serve_clients(
     Server::builder()
         .add_service(SessionServiceServer::new(sessions).max_decoding_message_size(MESSAGE_MAX_BYTES))
         .add_service(SandboxServiceServer::new(sandboxes))
-        .add_service(WorkspaceServiceServer::new(patches).max_decoding_message_size(MESSAGE_MAX_BYTES))
+        .add_service(WorkspaceServiceServer::new(patches).max_decoding_message_size(PATCH_MESSAGE_MAX_BYTES))
         .add_service(ProfileServiceServer::new(profiles))
         .add_service(ApprovalServiceServer::new(approvals))
         .add_service(DaemonServiceServer::new(daemon))

@@ -225,3 +225,90 @@ fn what_the_policy_forbids_is_refused_by_the_kernel_and_named() {
         assert!(!world.workspace().join(".git/hooks/pre-commit").exists());
     }
 }
+
+/// `dunlin tool apply_patch` as a model calls it.
+fn tool(world: &World, arguments: serde_json::Value) -> serde_json::Value {
+    world.dunlin(&["tool", "apply_patch", &arguments.to_string()]).expect(0).json()
+}
+
+fn update(name: &str, old: &str, new: &str) -> String {
+    format!("*** Begin Patch\n*** Update File: {name}\n@@\n-{old}\n+{new}\n*** End Patch\n")
+}
+
+#[test]
+fn a_model_reads_what_its_patch_did_and_can_mend_one_that_misses() {
+    let world = World::new();
+    let workspace = world.workspace();
+    world.write(&workspace.join("f"), "one\ntwo  \nthree\n");
+    let done = tool(&world, serde_json::json!({"input": update("f", "one", "eins")}));
+    assert_eq!(done["exit_code"], 0);
+    assert_eq!(done["stdout"], "Success. Updated the following files:\nM f\n");
+    assert_eq!(done["stderr"], "");
+    assert_eq!(done["cwd"], workspace.display().to_string());
+    let file = &done["files"][0];
+    assert_eq!(
+        (&file["path"], &file["action"], &file["lines_added"], &file["lines_removed"]),
+        (&"f".into(), &"update".into(), &1.into(), &1.into())
+    );
+    assert_eq!((&file["ranges"], &file["fuzz"]), (&serde_json::json!([[1, 2]]), &serde_json::Value::Null));
+    assert!(done["patch_id"].as_str().is_some_and(|id| id.starts_with('p')));
+
+    let fuzzy = tool(&world, serde_json::json!({"input": update("f", "two", "zwei")}));
+    assert_eq!(fuzzy["files"][0]["fuzz"], 1);
+    assert!(fuzzy["stderr"].as_str().is_some_and(|text| text.contains("trailing blanks ignored")));
+
+    let missed = tool(&world, serde_json::json!({"input": update("f", "threee", "drei")}));
+    let error = missed["stderr"].as_str().expect("an error");
+    assert_eq!((&missed["exit_code"], missed.get("patch_id")), (&1.into(), None));
+    assert!(error.contains("nearest match is at line 3"), "{error}");
+    assert!(error.contains("patch: 'threee'\n  file:  'three' (line 3)"), "{error}");
+
+    let nowhere = "*** Begin Patch\n*** Add File: no/such/file\n+x\n*** End Patch\n";
+    let refused = tool(&world, serde_json::json!({"input": nowhere, "create_missing_dirs": false}));
+    assert!(refused["stderr"].as_str().is_some_and(|text| text.contains("create_missing_dirs is false")));
+    let dry = tool(&world, serde_json::json!({"input": nowhere, "dry_run": true}));
+    assert_eq!((&dry["exit_code"], dry.get("patch_id")), (&0.into(), None));
+    assert!(!workspace.join("no").exists());
+    assert_eq!(fs::read_to_string(workspace.join("f")).expect("reads"), "eins\nzwei\nthree\n");
+}
+
+#[test]
+fn a_person_lists_patches_and_takes_back_what_has_not_changed_since() {
+    let world = World::new();
+    let file = world.workspace().join("f");
+    world.write(&file, "a\n");
+    let apply = |old: &str, new: &str| {
+        world.write(&world.path("patch"), &update("f", old, new));
+        world.dunlin(&["patch", &world.path("patch").display().to_string()]).expect(0);
+        let listed = world.dunlin(&["patch", "--list", "--json"]).expect(0).json();
+        listed[0]["patch_id"].as_str().expect("an id").to_owned()
+    };
+    let (first, second) = (apply("a", "b"), apply("b", "c"));
+    let refused = world.dunlin(&["patch", "--revert", &first]).expect(1);
+    assert!(refused.err().contains("Failed to revert f: it changed since the patch"), "{}", refused.err());
+    world.dunlin(&["patch", "--revert", &second]).expect(0);
+    let twice = world.dunlin(&["patch", "--revert", &second]).expect(1);
+    assert!(twice.err().contains("was taken back already"), "{}", twice.err());
+    world.dunlin(&["patch", "--revert", &first]).expect(0);
+    assert_eq!(fs::read_to_string(&file).expect("reads"), "a\n");
+    let listed = world.dunlin(&["patch", "--list"]).expect(0);
+    assert_eq!(listed.out().matches("reverted").count(), 2, "{}", listed.out());
+}
+
+#[test]
+fn a_patch_of_sixteen_megabytes_applies_and_a_longer_one_is_told_the_limit() {
+    let world = World::new();
+    let patch = |bytes: usize| {
+        let lines = format!("+{}\n", "x".repeat(1023)).repeat(bytes / 1025);
+        world.write(
+            &world.path("patch"),
+            &format!("*** Begin Patch\n*** Add File: f\n{lines}*** End Patch\n"),
+        );
+        world.dunlin(&["patch", &world.path("patch").display().to_string()])
+    };
+    let refused = patch((16 << 20) + 2000).expect(1);
+    assert!(refused.err().contains("over the limit of 16777216; split it"), "{}", refused.err());
+    assert!(!world.workspace().join("f").exists());
+    patch((16 << 20) - 2000).expect(0);
+    assert!(fs::metadata(world.workspace().join("f")).expect("there").len() > 16_000_000);
+}

@@ -182,7 +182,8 @@ fn is_alike(one: &[u8], other: &[u8]) -> bool {
     one == other || Level::Unicode.fold(one) == Level::Unicode.fold(other)
 }
 
-/// 1 for equal lines, else at most 0.9: the share of the wanted line's words that the other one has.
+/// 1 for equal lines, else at most 0.9: the share of the wanted line's words that the other one has, or of its bytes
+/// around one difference, whichever is more: a word may be misspelt.
 fn likeness(wanted: &[u8], other: &[u8]) -> f64 {
     let (wanted, other) = (wanted.trim_ascii(), other.trim_ascii());
     if wanted == other {
@@ -199,7 +200,15 @@ fn likeness(wanted: &[u8], other: &[u8]) -> f64 {
         shared += usize::from(words(other).any(|candidate| candidate == word));
     }
     let extra = words(other).filter(solid).count().saturating_sub(count);
-    if count == 0 { 0.0 } else { 0.9 * shared as f64 / (count + extra) as f64 }
+    let of_words = if count == 0 { 0.0 } else { shared as f64 / (count + extra) as f64 };
+    0.9 * of_words.max(share_around_one_difference(wanted, other))
+}
+
+fn share_around_one_difference(one: &[u8], other: &[u8]) -> f64 {
+    let shorter = one.len().min(other.len());
+    let head = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    let tail = one.iter().rev().zip(other.iter().rev()).take_while(|(one, other)| one == other).count();
+    (head + tail).min(shorter) as f64 / one.len().max(other.len()) as f64
 }
 
 fn quote(text: &Text<'_>, index: usize, from: usize) -> String {

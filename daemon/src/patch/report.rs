@@ -35,6 +35,19 @@ pub struct Fuzz {
     pub offset: i64,
 }
 
+impl Fuzz {
+    /// How much was overlooked: 0 where every line is the file's, else one for each step of likeness and each line.
+    pub fn steps(&self) -> u32 {
+        let level = match self.level {
+            Level::Bytes | Level::Exact => 0,
+            Level::TrailingBlanks => 1,
+            Level::LeadingBlanks => 2,
+            Level::Unicode => 3,
+        };
+        level + self.context_lines_ignored.min(100) as u32
+    }
+}
+
 /// What one section of the patch did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileReport {

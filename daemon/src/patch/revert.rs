@@ -47,7 +47,7 @@ fn inverse(file: &FileUndo, undo: &Undo, locks: &Locks) -> Result<FileChange, Pa
     // A file that gave way to a directory: the transaction sees whether that can be emptied.
     let gave_way = matches!(now, State::Other(_)) && undo.made_dirs.contains(&file.path);
     if Trace::of(&now) != file.after && !gave_way {
-        let message = "it changed since the patch, which cannot be taken back any more";
+        let message = "it changed since the patch; take that change back first, or make a new patch";
         return Err(PatchError::refused(Act::Revert, &file.shown, Reason::Changed, message));
     }
     let after = match &file.before {

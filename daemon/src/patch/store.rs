@@ -89,7 +89,7 @@ impl Default for Bounds {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("no patch is called '{0}'; list them with --list")]
+    #[error("no patch is called '{0}'")]
     Unknown(String),
     #[error("'{prefix}' begins the ids of {count} patches; give more of it")]
     Several { prefix: String, count: usize },

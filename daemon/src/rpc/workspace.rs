@@ -104,7 +104,7 @@ fn file_out(file: &FileReport) -> v1::PatchedFile {
         lines_added: file.lines_added.min(u64::from(u32::MAX)) as u32,
         lines_removed: file.lines_removed.min(u64::from(u32::MAX)) as u32,
         ranges: file.ranges.iter().map(range).collect(),
-        fuzz: file.fuzz.level as u32 + file.fuzz.context_lines_ignored.min(100) as u32,
+        fuzz: file.fuzz.steps(),
         overwrote: file.overwrote,
     }
 }
