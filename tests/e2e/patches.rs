@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use dunlin_harness::{World, until};
+use dunlin_harness::{Terminal, World, until};
 use dunlin_proto::v1::{
     ApplyPatchRequest, ApplyPatchResponse, workspace_service_client::WorkspaceServiceClient,
 };
@@ -293,6 +293,24 @@ fn a_person_lists_patches_and_takes_back_what_has_not_changed_since() {
     assert_eq!(fs::read_to_string(&file).expect("reads"), "a\n");
     let listed = world.dunlin(&["patch", "--list"]).expect(0);
     assert_eq!(listed.out().matches("reverted").count(), 2, "{}", listed.out());
+}
+
+#[test]
+fn a_person_at_a_terminal_sees_a_coloured_diff_without_the_files_escapes() {
+    let world = World::new();
+    world.write(&world.workspace().join("f"), "same\nold \u{1b}[2Jx\n");
+    world.write(&world.path("patch"), &update("f", "old \u{1b}[2Jx", "new"));
+    let file = world.path("patch").display().to_string();
+    for words in [&["patch", "--dry-run", &file][..], &["patch", &file]] {
+        let mut command = world.client(words);
+        command.env("TERM", "xterm").env_remove("NO_COLOR");
+        let (status, shown) = Terminal::start(&command, 100, 30).finish();
+        assert_eq!(status, 0, "{shown:?}");
+        assert!(shown.contains("\u{1b}[31m-old x\u{1b}[0m"), "{shown:?}");
+        assert!(shown.contains("\u{1b}[32m+new\u{1b}[0m"), "{shown:?}");
+    }
+    let plain = world.dunlin(&["patch", "--dry-run", "/dev/null"]).expect(0);
+    assert!(!plain.out().contains('\u{1b}'));
 }
 
 #[test]

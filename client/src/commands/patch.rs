@@ -1,6 +1,6 @@
 //! `patch`: apply, list, take back.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 
 use dunlin_proto::v1::{
     ApplyPatchRequest, ApplyPatchResponse, ListPatchesRequest, PatchAction, PatchRecord, PatchedFile,
@@ -13,6 +13,7 @@ use super::placement::{self, Surroundings, actor, terminal_size, unique_id};
 use super::{Context, Failure, output, view};
 use crate::cli;
 use crate::link::repeat;
+use crate::terminal::render::{self, Paint};
 use crate::terminal::table::Table;
 
 pub async fn patch(context: &Context, wanted: cli::PatchArgs) -> Result<u8, Failure> {
@@ -31,7 +32,10 @@ pub async fn patch(context: &Context, wanted: cli::PatchArgs) -> Result<u8, Fail
         if !answer.stderr.is_empty() {
             output::note(answer.stderr.trim_end());
         }
-        if wanted.dry_run {
+        let is_terminal = std::io::stdout().is_terminal();
+        if is_terminal {
+            output::answer(render::diff(Paint::of_terminal(true), &answer.diff))?;
+        } else if wanted.dry_run {
             output::answer(&answer.diff)?;
         }
         if !answer.patch_id.is_empty() {
