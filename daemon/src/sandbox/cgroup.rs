@@ -193,6 +193,52 @@ mod tests {
         assert_eq!(unified(own, "proc /proc proc rw 0 0\n"), None);
     }
 
+    /// A directory that looks like a version 2 group with these controllers for its children.
+    fn group(controllers: &str) -> tempfile::TempDir {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("cgroup.subtree_control"), controllers).unwrap();
+        fs::write(place.path().join("cgroup.procs"), "").unwrap();
+        place
+    }
+
+    #[test]
+    fn a_subtree_is_delegated_if_its_children_get_both_controllers() {
+        assert!(can_delegate(group("cpu memory pids\n").path()));
+        for controllers in ["", "pids\n", "memory\n", "memory pidsx\n"] {
+            assert!(!can_delegate(group(controllers).path()), "{controllers}");
+        }
+        let without_processes = group("memory pids\n");
+        fs::remove_file(without_processes.path().join("cgroup.procs")).unwrap();
+        assert!(!can_delegate(without_processes.path()), "nobody can be put into a child");
+        assert!(!can_delegate(Path::new("/nowhere")));
+    }
+
+    #[test]
+    fn a_delegated_group_gets_the_limits_and_what_cannot_be_limited_is_not_left() {
+        use dunlin_sandbox_profiles::{Bytes, Limit};
+        let place = group("memory pids\n");
+        let unified = CgroupPlace::Unified(place.path().to_path_buf());
+        assert!(unified.limits_memory() && unified.limits_processes());
+        let mut limits = crate::sandbox::samples::want("workspace-write").profile.limits;
+        limits.processes = Limit::soft(10);
+        limits.memory = Limit::soft(Bytes(1 << 20));
+        let made = unified.make(7, "key", &limits).unwrap();
+        let value = |name: &str| fs::read_to_string(made[0].join(name)).unwrap();
+        assert_eq!((made.len(), made[0].parent()), (1, Some(place.path())));
+        assert_eq!(
+            (value("pids.max"), value("memory.max")),
+            ((10 + RESERVE).to_string(), "1048576".to_owned())
+        );
+        assert_eq!(owner(&made[0].file_name().unwrap().to_string_lossy()), Some(7));
+        limits.processes.value = None;
+        let split =
+            CgroupPlace::Split { pids: Some(place.path().to_path_buf()), memory: Some("/nowhere".into()) };
+        assert!(split.make(8, "key", &limits).is_err());
+        let owners = fs::read_dir(place.path()).unwrap().flatten();
+        let owners = owners.filter_map(|entry| owner(&entry.file_name().to_string_lossy()));
+        assert_eq!(owners.collect::<Vec<_>>(), [7], "the half that was made is taken back");
+    }
+
     #[test]
     fn only_groups_of_this_keeper_and_of_dead_ones_are_swept() {
         let place = tempfile::tempdir().unwrap();
