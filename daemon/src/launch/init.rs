@@ -27,15 +27,8 @@ use super::{
 };
 
 /// Runs in the launcher's clone until the sandbox ends and returns the exit code.
-pub fn run(
-    id: u64,
-    plan: &LaunchPlan,
-    mapped: Vec<OwnedFd>,
-    control: Link,
-    report: Link,
-    launcher: Link,
-) -> i32 {
-    let built = build(plan, mapped, &launcher);
+pub fn run(id: u64, plan: &LaunchPlan, control: Link, report: Link, launcher: Link) -> i32 {
+    let built = build(plan, &launcher);
     // It has nothing to say any more: the end of the socket is its end.
     while let Ok(Some(_)) = launcher.receive(true) {}
     match built {
@@ -64,12 +57,12 @@ struct Built {
 }
 
 /// The layers from inside, in their order: each is what the ones after it need or could undo. `None`: the launcher failed meanwhile.
-fn build(plan: &LaunchPlan, mapped: Vec<OwnedFd>, launcher: &Link) -> Result<Option<Built>, Failure> {
+fn build(plan: &LaunchPlan, launcher: &Link) -> Result<Option<Built>, Failure> {
     if plan.namespaces.uts {
         sethostname(&plan.hostname).within(Layer::UtsNamespace, "setting the host name")?;
     }
     if let Some(steps) = &plan.root {
-        mounts::build(steps, mapped)?;
+        mounts::build(steps)?;
     }
     let Some(listeners) = network::enter(plan, launcher)? else { return Ok(None) };
     let children = Children::open().within(Layer::Proc, "reading init's children in /proc")?;

@@ -17,7 +17,7 @@ use nix::{
 use super::{
     control::{BUILT, Frame},
     failure::{Failure, In},
-    idmap, init,
+    init,
     link::Link,
     namespaces, network,
     plan::{LaunchPlan, Layer},
@@ -35,8 +35,8 @@ pub fn run(id: u64, plan: OwnedFd, control: OwnedFd, report: Link) -> i32 {
     let made = process::close_all_but(&kept)
         .within(Layer::Limits, "closing inherited descriptors")
         .and_then(|()| read(plan).within(Layer::Plan, "reading the plan"))
-        .and_then(|plan| Ok((prepare(&plan)?, plan)))
-        .and_then(|(mapped, plan)| {
+        .and_then(|plan| {
+            prepare(&plan)?;
             spaces = namespaces::handles(&plan.namespaces)?;
             // Init changes the root that the launcher shares with it.
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -44,14 +44,14 @@ pub fn run(id: u64, plan: OwnedFd, control: OwnedFd, report: Link) -> i32 {
             // Init speaks only once the launcher is gone, so that BUILT is first on the report socket.
             let (gate, launcher) = Link::pair().within(Layer::Init, "making a socket")?;
             let init = process::clone_sibling().within(Layer::Init, "making init")?;
-            Ok((init, mapped, plan, proc, gate, launcher))
+            Ok((init, plan, proc, gate, launcher))
         });
     let left = match made {
-        Ok((None, mapped, plan, proc, gate, launcher)) => {
+        Ok((None, plan, proc, gate, launcher)) => {
             drop((gate, proc, spaces));
-            return init::run(id, &plan, mapped, Link::new(control), report, launcher);
+            return init::run(id, &plan, Link::new(control), report, launcher);
         }
-        Ok((Some(init), _, plan, proc, gate, _)) => {
+        Ok((Some(init), plan, proc, gate, _)) => {
             // If the keeper cannot be told it is dead, and so is init.
             let spaces: Vec<_> = spaces.iter().map(AsFd::as_fd).collect();
             let _ = report.send(Frame::new(BUILT, id).code(init.as_raw()), &[], &spaces);
@@ -76,20 +76,18 @@ fn beside(plan: &LaunchPlan, proc: &OwnedFd, init: &Link) -> Result<(), Failure>
     network::make(plan, proc, init)
 }
 
-/// The steps that are inherited by init. Returns the trees of the plan's id-mapped binds.
-fn prepare(plan: &LaunchPlan) -> Result<Vec<OwnedFd>, Failure> {
+/// The steps that are inherited by init.
+fn prepare(plan: &LaunchPlan) -> Result<(), Failure> {
     for cgroup in &plan.cgroups {
         fs::write(cgroup, "0").within(Layer::Cgroup, format!("joining {}", cgroup.display()))?;
     }
     rlimits::before_user_namespace(&plan.rlimits)?;
-    let mapped = idmap::trees(plan.root.as_deref().unwrap_or_default(), plan.identity.as_ref())?;
     if plan.namespaces.user {
         let identity = plan.identity.as_ref().ok_or(io::Error::from_raw_os_error(libc::EINVAL));
         namespaces::enter_user(identity.within(Layer::Plan, "a user namespace without an identity")?)?;
     }
     rlimits::inside_user_namespace(&plan.rlimits)?;
-    namespaces::enter_rest(&plan.namespaces)?;
-    Ok(mapped)
+    namespaces::enter_rest(&plan.namespaces)
 }
 
 fn read(plan: OwnedFd) -> io::Result<LaunchPlan> {

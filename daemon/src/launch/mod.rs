@@ -7,7 +7,6 @@ pub mod control;
 mod failure;
 mod family;
 mod filter;
-mod idmap;
 mod init;
 pub mod landlock;
 mod launcher;

@@ -11,7 +11,6 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::Path,
-    vec,
 };
 
 use nix::{
@@ -36,15 +35,14 @@ const TERMINALS_MAX: &CStr = c"512";
 const BYTES_PER_INODE: u64 = 4096;
 const INODES_MIN: u64 = 1024;
 
-/// Builds the root of the plan and enters it. `mapped` holds the trees of the id-mapped binds, in order.
-pub fn build(steps: &[MountStep], mapped: Vec<OwnedFd>) -> Result<(), Failure> {
-    let mut mapped = mapped.into_iter();
+/// Builds the root of the plan and enters it.
+pub fn build(steps: &[MountStep]) -> Result<(), Failure> {
     let old = OldRoot::open()?;
     let (first, rest) = match steps.split_first() {
         Some((first, rest)) if first.target() == Path::new("/") => (first.clone(), rest),
         _ => (MountStep::Tmpfs { target: "/".into(), size_bytes: ROOT_BYTES, mode: 0o755 }, steps),
     };
-    let tree = detached(&first, &old, &mut mapped)
+    let tree = detached(&first, &old)
         .and_then(|tree| tree.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL)))
         .within(Layer::Mounts, describe(&first))?;
     let mut root = Root::enter(old, &tree)?;
@@ -57,22 +55,15 @@ pub fn build(steps: &[MountStep], mapped: Vec<OwnedFd>) -> Result<(), Failure> {
             MountStep::Overlay { .. } => Layer::Overlay,
             _ => Layer::Mounts,
         };
-        perform(&mut root, step, &mut mapped).within(layer, describe(step))?;
+        perform(&mut root, step).within(layer, describe(step))?;
     }
     root.leave_old()
 }
 
 /// The tree of a step that brings one from outside the new root, not attached yet.
-fn detached(
-    step: &MountStep,
-    old: &OldRoot,
-    mapped: &mut vec::IntoIter<OwnedFd>,
-) -> io::Result<Option<OwnedFd>> {
+fn detached(step: &MountStep, old: &OldRoot) -> io::Result<Option<OwnedFd>> {
     let tree = match step {
         MountStep::Tmpfs { size_bytes, mode, .. } => tmpfs(*size_bytes, *mode, 0)?,
-        MountStep::Bind { id_mapped: true, .. } => {
-            mapped.next().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?
-        }
         MountStep::Bind { source, access, recursive, devices, .. } => {
             let source = old.source(source)?;
             bound(&source, *access, *recursive, *devices)?
@@ -95,8 +86,8 @@ fn detached(
     Ok(Some(tree))
 }
 
-fn perform(root: &mut Root, step: &MountStep, mapped: &mut vec::IntoIter<OwnedFd>) -> io::Result<()> {
-    if let Some(tree) = detached(step, &root.old, mapped)? {
+fn perform(root: &mut Root, step: &MountStep) -> io::Result<()> {
+    if let Some(tree) = detached(step, &root.old)? {
         let place =
             if is_directory(&tree)? { root.directory(step.target())? } else { root.file(step.target())? };
         mount::attach(tree.as_fd(), place.as_fd())?;

@@ -13,8 +13,8 @@ use std::{
 use nix::{
     fcntl::{OFlag, openat},
     sched::{CloneFlags, unshare},
-    sys::{prctl, stat::Mode},
-    unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid},
+    sys::stat::Mode,
+    unistd::{getegid, geteuid},
 };
 
 use super::{
@@ -22,14 +22,11 @@ use super::{
     plan::{Identity, Layer, Namespaces},
 };
 
-/// Makes the user namespace and becomes who the plan says.
+/// Makes the user namespace, in which the launcher's own ids are those of the plan.
 pub fn enter_user(identity: &Identity) -> Result<(), Failure> {
-    become_outside(identity).within(
-        Layer::IdMap,
-        format!("becoming user {} and group {}", identity.outside_uid, identity.outside_gid),
-    )?;
+    let (outside_uid, outside_gid) = (geteuid(), getegid());
     unshare(CloneFlags::CLONE_NEWUSER).within(Layer::UserNamespace, "making a user namespace")?;
-    let Identity { inside_uid, inside_gid, outside_uid, outside_gid, .. } = identity;
+    let Identity { inside_uid, inside_gid, .. } = identity;
     let write = |name: &str, text: &str| {
         let path = format!("/proc/self/{name}");
         fs::write(&path, text).within(Layer::IdMap, format!("writing {text:?} to {path}"))
@@ -81,17 +78,4 @@ pub fn handles(wanted: &Namespaces) -> Result<Vec<OwnedFd>, Failure> {
     }
     let opened = ["user", "mnt"].map(|name| File::open(format!("/proc/self/ns/{name}")).map(OwnedFd::from));
     opened.into_iter().collect::<Result<_, _>>().within(Layer::MountNamespace, "opening the namespaces")
-}
-
-/// A privileged launcher becomes the unprivileged user of the plan, with no further groups.
-fn become_outside(identity: &Identity) -> nix::Result<()> {
-    let (uid, gid) = (Uid::from_raw(identity.outside_uid), Gid::from_raw(identity.outside_gid));
-    if (uid, gid) == (geteuid(), getegid()) {
-        return Ok(());
-    }
-    setgroups(&[])?;
-    setresgid(gid, gid, gid)?;
-    setresuid(uid, uid, uid)?;
-    // The change of user made /proc/self root's: uid_map could not be written.
-    prctl::set_dumpable(true)
 }

@@ -53,17 +53,13 @@ pub struct Namespaces {
     pub cgroup: bool,
 }
 
-/// The single id that the user namespace maps.
+/// The single id that the user namespace maps the launcher's own to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The user id seen inside. Not 0 if user namespaces are to nest: who is 0 may not map it once more.
     pub inside_uid: u32,
     /// The group id seen inside.
     pub inside_gid: u32,
-    /// The user id outside: the launcher's own, or for a privileged daemon the unprivileged one it becomes.
-    pub outside_uid: u32,
-    /// The group id outside.
-    pub outside_gid: u32,
     /// user.max_user_namespaces inside is set to 0 (nesting is off).
     pub forbid_nesting: bool,
     /// How many instances of inotify there may be inside, and how many watches: outside they count by user.
@@ -109,8 +105,7 @@ pub enum MountStep {
     Symlink { target: PathBuf, to: PathBuf },
     /// Bind a host path (file or directory). nosuid, nodev unless `devices`; locked flags are kept.
     /// `recursive` takes the mounts below along and makes each read-only too if `access` is.
-    /// `id_mapped`: through an idmapped mount (for an unprivileged kuid under root).
-    Bind { source: PathBuf, target: PathBuf, access: Access, recursive: bool, devices: bool, id_mapped: bool },
+    Bind { source: PathBuf, target: PathBuf, access: Access, recursive: bool, devices: bool },
     /// A path that exists in the new root becomes unreadable and empty: a directory by an empty read-only tmpfs, a file by a bind of /dev/null.
     Mask { target: PathBuf },
     /// A path that exists in the new root is bound on itself, so that it cannot be renamed away (EBUSY), read-only or not.

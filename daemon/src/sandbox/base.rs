@@ -106,7 +106,6 @@ fn devices(policy: &Policy, view: &FsView) -> Vec<MountStep> {
             access: Access::Write,
             recursive: false,
             devices: true,
-            id_mapped: false,
         });
     }
     steps.push(MountStep::Devpts { target: PathBuf::from("/dev/pts") });
@@ -128,7 +127,6 @@ fn proc(policy: &Policy, view: &FsView) -> Vec<MountStep> {
             access: Access::Write,
             recursive: true,
             devices: false,
-            id_mapped: false,
         }
     }];
     // A nested sandbox mounts a /proc of its own, and the kernel allows that only where nothing lies over this one. What would

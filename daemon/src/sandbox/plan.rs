@@ -91,8 +91,6 @@ fn identity(policy: &Policy, machine: &Machine) -> Identity {
     Identity {
         inside_uid: machine.uid,
         inside_gid: machine.gid,
-        outside_uid: machine.uid,
-        outside_gid: machine.gid,
         forbid_nesting: !policy.profile.userns,
         inotify: machine.inotify.map(|(instances, watches)| (share(instances), share(watches))),
     }

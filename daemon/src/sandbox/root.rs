@@ -167,7 +167,6 @@ fn bind(path: &Path, shown: Shown, view: &FsView) -> MountStep {
         access: if shown == Shown::Write { Access::Write } else { Access::Read },
         recursive: view.has_mounts_below(path),
         devices: path.starts_with("/dev"),
-        id_mapped: false,
     }
 }
 

@@ -31,7 +31,13 @@ pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Sets attributes of the mount whose root `mount` is, and with `recursive` of all below: all of them or none.
 pub fn set_attributes(mount: BorrowedFd<'_>, set: Attributes, recursive: bool) -> io::Result<()> {
-    change(mount, set, None, recursive)
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    let (fd, size) = (mount.as_raw_fd(), size_of::<libc::mount_attr>());
+    // SAFETY: the path is a valid C string and `attributes` a mount_attr of the stated size.
+    done(unsafe {
+        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const attributes, size)
+    })
 }
 
 /// Whether `place` (an O_PATH descriptor) is the root of a mount, not merely something in one (Linux 5.8).
@@ -48,27 +54,6 @@ pub fn is_root(place: BorrowedFd<'_>) -> io::Result<bool> {
         return Err(io::Error::from_raw_os_error(libc::ENOSYS));
     }
     Ok(found.stx_attributes & known != 0)
-}
-
-/// Maps the owners of a detached tree through a user namespace.
-pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>, recursive: bool) -> io::Result<()> {
-    change(mount, libc::MOUNT_ATTR_IDMAP, Some(namespace), recursive)
-}
-
-fn change(
-    mount: BorrowedFd<'_>,
-    set: Attributes,
-    namespace: Option<BorrowedFd<'_>>,
-    recursive: bool,
-) -> io::Result<()> {
-    let userns_fd = namespace.map_or(0, |fd| fd.as_raw_fd() as u64);
-    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd };
-    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
-    let (fd, size) = (mount.as_raw_fd(), size_of::<libc::mount_attr>());
-    // SAFETY: the path is a valid C string and `attributes` a mount_attr of the stated size.
-    done(unsafe {
-        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const attributes, size)
-    })
 }
 
 /// A file system that is being configured.

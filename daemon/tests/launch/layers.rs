@@ -1,6 +1,6 @@
 //! Each layer from inside, with a twin that shows that the probe works without it.
 
-use std::{fs, io::Write, net::TcpListener, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, io::Write, net::TcpListener, path::Path};
 
 use dunlin_daemon::launch::{
     control::{EMPTY, END, EXITED, Frame, STARTED},
@@ -28,7 +28,6 @@ crate::tests![
     seccomp_refuses_what_the_tables_say,
     the_number_of_processes_is_the_sandboxs_own,
     listeners_made_inside_serve_outside,
-    files_of_a_privileged_daemon_are_the_unprivileged_users,
     without_namespaces_landlock_and_seccomp_hold,
     every_step_that_fails_names_its_layer_and_leaves_nothing,
 ];
@@ -38,26 +37,12 @@ const ALL: Namespaces =
 
 fn identity() -> Identity {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    Identity {
-        inside_uid: uid,
-        inside_gid: gid,
-        outside_uid: uid,
-        outside_gid: gid,
-        forbid_nesting: true,
-        inotify: None,
-    }
+    Identity { inside_uid: uid, inside_gid: gid, forbid_nesting: true, inotify: None }
 }
 
 fn bind(path: &str, access: Access) -> MountStep {
     let (source, target) = (path.into(), path.into());
-    MountStep::Bind {
-        source,
-        target,
-        access,
-        recursive: true,
-        devices: path.starts_with("/dev"),
-        id_mapped: false,
-    }
+    MountStep::Bind { source, target, access, recursive: true, devices: path.starts_with("/dev") }
 }
 
 /// System directories read-only, a workspace, and what programs expect.
@@ -234,7 +219,6 @@ fn a_link_in_a_source_or_target_is_refused() {
         access: Access::Read,
         recursive: false,
         devices: false,
-        id_mapped: false,
     };
     check(through, libc::ELOOP);
     check(MountStep::Mask { target: link.join("passwd") }, libc::ELOOP);
@@ -363,34 +347,6 @@ fn listeners_made_inside_serve_outside() {
     drop(peer);
     assert_eq!(read_all(output), "back\n");
     sandbox.end();
-}
-
-/// A privileged daemon's workspace, and a sandbox that runs as somebody else.
-fn files_of_a_privileged_daemon_are_the_unprivileged_users() {
-    if !geteuid().is_root() {
-        return;
-    }
-    let workspace = workspace();
-    let path = workspace.path().to_str().unwrap();
-    fs::write(workspace.path().join("owned"), "root's\n").unwrap();
-    let mut plan = full(workspace.path());
-    let (inside_uid, outside_uid) = (1000, 54321);
-    let identity =
-        Identity { inside_uid, inside_gid: 1000, outside_uid, outside_gid: outside_uid, ..identity() };
-    plan.identity = Some(identity);
-    for step in plan.root.as_mut().unwrap() {
-        if let MountStep::Bind { source, id_mapped, .. } = step {
-            *id_mapped = source == workspace.path();
-        }
-    }
-    check_allowed(
-        &plan,
-        &format!("id -u; cd {path}; cat owned; echo new > owned; echo made > made"),
-        "1000\nroot's\n",
-    );
-    let made = fs::metadata(workspace.path().join("made")).unwrap();
-    assert_eq!((made.uid(), made.gid()), (0, 0));
-    assert_eq!(fs::read_to_string(workspace.path().join("owned")).unwrap(), "new\n");
 }
 
 fn without_namespaces_landlock_and_seccomp_hold() {
