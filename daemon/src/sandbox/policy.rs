@@ -177,6 +177,10 @@ impl Policy {
                 self.weaken(layer, what, &why, remedy::mend(layer, machine))?;
             }
         }
+        let shared_memory = SHARED_MEMORY_CLOSED.to_owned();
+        if self.layers.confined && !self.layers.namespaces.mount && !self.notes.contains(&shared_memory) {
+            self.notes.push(shared_memory);
+        }
         self.meet_limits(machine)?;
         Ok(self)
     }
@@ -219,6 +223,9 @@ pub(super) fn isolation(want: &Want) -> Isolation {
         (_, Some(asked)) => asked,
     }
 }
+
+/// Without a mount namespace there is only the host's, in which every program of this user has files.
+const SHARED_MEMORY_CLOSED: &str = "/dev/shm is closed: programs that want POSIX shared memory or semaphores (python's multiprocessing) fail";
 
 /// Directories that no workspace lies in, with the reason.
 const NEVER: &[&str] = &["/proc", "/sys", "/dev"];

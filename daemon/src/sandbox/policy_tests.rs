@@ -100,6 +100,7 @@ fn best_effort_goes_on_with_less_and_lists_each_loss() {
     let what: Vec<&str> = policy.weakenings.iter().map(|weakening| weakening.what.as_str()).collect();
     assert!(what.iter().any(|what| what.contains("git hooks")), "{what:?}");
     assert_eq!(policy.layers.landlock_abi, Some(7));
+    assert_eq!(policy.notes, [SHARED_MEMORY_CLOSED]);
     assert!(policy.without(Layer::UserNamespace, "again", &machine()).is_err(), "no layer is lost twice");
 }
 
