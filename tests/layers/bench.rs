@@ -86,8 +86,6 @@ fn plans(workspace: &Path) -> Vec<(&'static str, LaunchPlan)> {
     plan.identity = Some(Identity {
         inside_uid: uid,
         inside_gid: gid,
-        outside_uid: uid,
-        outside_gid: gid,
         forbid_nesting: true,
         inotify: Some((32, 16 << 10)),
     });
@@ -120,7 +118,6 @@ fn root(workspace: &Path) -> Vec<MountStep> {
         access,
         recursive: true,
         devices: path.starts_with("/dev"),
-        id_mapped: false,
     };
     let mut steps = vec![tmpfs("/", 0o755), tmpfs("/tmp", 0o1777), tmpfs("/run", 0o755)];
     for path in ["/bin", "/sbin", "/lib", "/lib64"] {

@@ -12,6 +12,9 @@ use std::{
 
 use crate::keeper::log_ring::{IndexEntry, Stream};
 
+/// Tries to remove an archive whose writer is not done.
+const REMOVALS_MAX: u32 = 16;
+
 /// Bytes kept per session.
 pub const SESSION_MAX_BYTES: u64 = 64 << 20;
 
@@ -103,11 +106,16 @@ impl Archive {
         }
     }
 
-    /// Forgets everything.
+    /// Forgets everything, also what its writer adds meanwhile: that is a file or two, and then no more.
     pub fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        let mut again = REMOVALS_MAX;
+        loop {
+            again -= 1;
+            match fs::remove_dir_all(&self.directory) {
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && again > 0 => {}
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => return Ok(()),
+            }
         }
     }
 

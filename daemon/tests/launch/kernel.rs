@@ -71,8 +71,10 @@ fn foreign_calls_kill_and_clone3_is_hidden() {
 fn a_reaper_carries_a_filter_of_its_own() {
     with_both(|inside, outside| {
         assert_eq!(probe(outside, "a reaper"), 0);
-        let (output, _errors) =
-            inside.start(2, &shell("grep -h Seccomp_filters /proc/1/status /proc/$PPID/status"));
+        // It is loaded while the command runs already.
+        let line = "for look in $(seq 10000); do grep -q 'filters:.2' /proc/$PPID/status && break; done; \
+                    grep -h Seccomp_filters /proc/1/status /proc/$PPID/status";
+        let (output, _errors) = inside.start(2, &shell(line));
         assert_eq!(read_all(output), "Seccomp_filters:\t1\nSeccomp_filters:\t2\n");
     });
 }
