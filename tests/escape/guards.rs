@@ -83,12 +83,12 @@ fn config(world: &World) -> PathBuf {
     world.workspace().join(".git/config")
 }
 
-/// Lines of the audit log about this event and a file that ends so.
+/// Lines of the audit log about this event and a file whose path holds this.
 fn noted(world: &World, event: &str, file: &str) -> Vec<Value> {
     let text = fs::read_to_string(world.path("state/dunlin/audit.jsonl")).unwrap_or_default();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let about = |line: &Value| {
-        line["event"] == event && line["file"].as_str().is_some_and(|path| path.ends_with(file))
+        line["event"] == event && line["file"].as_str().is_some_and(|path| path.contains(file))
     };
     lines.filter(about).collect()
 }
@@ -314,10 +314,10 @@ fn a_worktree_that_the_host_adds_is_guarded_and_can_go_and_come_again() {
 fn who_points_a_new_worktree_of_the_hosts_elsewhere_ends_its_sandbox() {
     each(&["python3", "-c", POINTING], |world| {
         until("it spins", || world.dunlin(&["logs", "inside"]).out().contains("spins").then_some(()));
-        // Git may fail over what is written meanwhile.
         let tree = world.home().join("tree").display().to_string();
-        let _ = world.finish("git", &["worktree", "add", "-q", &tree]);
         until("it is guarded, or the sandbox was ended", || {
+            // Git may fail over what is written meanwhile, and takes all away again.
+            let _ = world.finish("git", &["worktree", "add", "-q", "-f", &tree]);
             let guarded = !noted(&world, "sandbox.worktree_guarded", "worktrees/tree").is_empty();
             let ended = world.session("inside")["state"] != "running";
             (guarded || ended).then_some(())
@@ -336,9 +336,9 @@ fn a_worktree_that_was_pointed_elsewhere_while_nobody_watched_ends_the_sandbox()
     each(&["python3", "-c", POINTING], |world| {
         let worker = stop_worker(&world);
         let tree = world.home().join("tree").display().to_string();
-        let _ = world.finish("git", &["worktree", "add", "-q", &tree]);
         let common = world.workspace().join(".git/worktrees/tree/commondir");
         until("the attempt works while nobody watches", || {
+            let _ = world.finish("git", &["worktree", "add", "-q", "-f", &tree]);
             fs::read_to_string(&common).unwrap_or_default().contains("evil").then_some(())
         });
         replace_worker(&world, worker);

@@ -12,11 +12,10 @@ use super::Keeper;
 
 impl Keeper {
     /// Kills every child that is neither worker, zygote nor an init. Children of the killed come here next, and are swept with
-    /// the next child that is reaped. While a launch is under way its launcher is a child that nobody has named yet: the sweep
-    /// waits for the launcher's own end, and for those who mend in the same way.
+    /// the next child that is reaped. While a launch is under way its launcher is a child that nobody has named: the sweep waits until
+    /// init is ready, which it is once the launcher is gone, and for the end of those who mend.
     pub(super) fn sweep_orphans(&self) {
-        let launching =
-            self.sandboxes.values().any(|sandbox| sandbox.report.is_some() && sandbox.init.is_none());
+        let launching = self.sandboxes.values().any(|sandbox| sandbox.report.is_some());
         if launching || !self.mendings.is_empty() {
             return;
         }

@@ -151,6 +151,8 @@ impl Keeper {
                 if let Some(report) = sandbox.report.take() {
                     self.unwatch(report);
                 }
+                // They may have waited for this.
+                self.sweep_orphans();
                 if asker == Some(0) {
                     // The worker that wanted it is gone, and only that one could complete its record.
                     return self.end_sandbox(id);

@@ -45,6 +45,9 @@ const MENDING_PATIENCE: Duration = Duration::from_secs(5);
 /// makes it fail. What is written there meanwhile is judged like all that was in the open.
 const LEAVING: Duration = Duration::from_millis(50);
 
+/// And how often that is waited for where a directory is seen to be emptied.
+const LEAVING_LOOKS: u32 = 20;
+
 /// An answer of the keeper about a mending is at most this long.
 const FOUND_MAX_BYTES: u64 = 1 << 20;
 
@@ -281,7 +284,7 @@ impl Post {
         found.extend(staying.iter().copied().zip(self.mend(&staying).await?));
         let mended_us = began.elapsed().as_micros() as u64;
         if !leaving.is_empty() {
-            sleep(LEAVING).await;
+            self.let_leave(&leaving).await;
             found.extend(leaving.iter().copied().zip(self.mend(&leaving).await?));
         }
         let mut changed = false;
@@ -299,6 +302,20 @@ impl Post {
         let path = self.known.guards[at].path();
         let one_of_many = path.iter().any(|name| name == "worktrees" || name == "modules");
         one_of_many && fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Waits while the directories that these guards lie in are being emptied: git takes their HEAD away among the first.
+    async fn let_leave(&self, leaving: &[usize]) {
+        let is_emptied = |at: &usize| {
+            let above = self.known.guards[*at].path().parent();
+            above.is_some_and(|above| above.is_dir() && !above.join("HEAD").exists())
+        };
+        for _ in 0..LEAVING_LOOKS {
+            sleep(LEAVING).await;
+            if !leaving.iter().any(is_emptied) {
+                return;
+            }
+        }
     }
 
     /// Judges one guard after a mending; `true`: something about it is new.
