@@ -46,26 +46,31 @@ pub fn run(id: u64, plan: OwnedFd, control: OwnedFd, report: Link) -> i32 {
             let init = process::clone_sibling().within(Layer::Init, "making init")?;
             Ok((init, plan, proc, gate, launcher))
         });
-    let left = match made {
+    match made {
         Ok((None, plan, proc, gate, launcher)) => {
             drop((gate, proc, spaces));
-            return init::run(id, &plan, Link::new(control), report, launcher);
+            init::run(id, &plan, Link::new(control), report, launcher)
         }
         Ok((Some(init), plan, proc, gate, _)) => {
             // If the keeper cannot be told it is dead, and so is init.
             let spaces: Vec<_> = spaces.iter().map(AsFd::as_fd).collect();
             let _ = report.send(Frame::new(BUILT, id).code(init.as_raw()), &[], &spaces);
-            beside(&plan, &proc, &gate)
+            // A failure is told while the gate is open: init ends when it closes, and must not be missed before.
+            tell(beside(&plan, &proc, &gate), id, &report)
         }
-        Err(failure) => Err(failure),
-    };
-    left.map_or_else(
-        |failure| {
-            failure.report(id, &report);
+        Err(failure) => tell(Err(failure), id, &report),
+    }
+}
+
+/// The launcher's exit code.
+fn tell(left: Result<(), Failure>, id: u64, report: &Link) -> i32 {
+    match left {
+        Ok(()) => 0,
+        Err(failure) => {
+            failure.report(id, report);
             1
-        },
-        |()| 0,
-    )
+        }
+    }
 }
 
 /// What holds for the namespaces that init is in, whoever does it: done while init mounts.

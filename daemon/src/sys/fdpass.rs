@@ -41,9 +41,27 @@ pub fn receive(
     buffer: &mut [u8],
     wait: bool,
 ) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    if !wait {
+        return receive_once(socket, buffer, flags | MsgFlags::MSG_DONTWAIT);
+    }
+    match receive_once(socket, buffer, flags)? {
+        // Who waits sees the queue empty and then the connection shut down: what a peer sent last and at once closed behind may have
+        // come in between, and is still there.
+        None => match receive_once(socket, buffer, flags | MsgFlags::MSG_DONTWAIT) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            last => last,
+        },
+        received => Ok(received),
+    }
+}
+
+fn receive_once(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    flags: MsgFlags,
+) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
     let mut space = nix::cmsg_space!([RawFd; FDS_MAX]);
-    let flags =
-        if wait { MsgFlags::MSG_CMSG_CLOEXEC } else { MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT };
     let mut slices = [IoSliceMut::new(buffer)];
     let message = loop {
         match socket::recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags) {
