@@ -60,7 +60,17 @@ impl Post {
             self.known.pointers.retain(|known| known.directory() != directory);
             self.known.late.let_go_below(directory);
         }
-        if all.is_empty() { Ok(()) } else { self.stored() }
+        let lonely = self.is_lonely(above);
+        if lonely {
+            self.known.guards.retain(|guard| guard.path() != above);
+        }
+        if all.is_empty() && !lonely { Ok(()) } else { self.stored() }
+    }
+
+    /// Whether the directory of all worktrees is held for the sake of none: git removes it with the last of them, and makes it anew.
+    fn is_lonely(&self, above: &Path) -> bool {
+        let mut held = self.known.guards.iter().filter(|guard| guard.path().starts_with(above));
+        held.next().is_some_and(|guard| guard.path() == above) && held.next().is_none()
     }
 
     fn watch_directory(&self, directory: &Path) -> Result<(), Breach> {
