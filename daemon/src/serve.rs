@@ -79,6 +79,7 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     let keeper = nix::unistd::getppid().as_raw() as u32;
     let approvals = Approvals::new(Grants::new(&configuration), audit.clone());
     tokio::spawn(admission::announce(approvals.clone(), registry.clone()));
+    recorder::prepare(&registry).context("the state directory takes no sessions")?;
     tokio::spawn(recorder::run(registry.clone()));
     let starter = Starter {
         link: link.clone(),

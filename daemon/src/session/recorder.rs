@@ -5,7 +5,9 @@
 
 use std::{
     collections::HashSet,
-    fs, mem,
+    fs::{self, DirBuilder},
+    io, mem,
+    os::unix::fs::DirBuilderExt,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -35,6 +37,11 @@ impl Recorder {
     fn take(&self) -> HashSet<String> {
         mem::take(&mut self.due.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Makes the directory of all sessions, once.
+pub fn prepare(registry: &Registry) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(registry.directories())
 }
 
 /// Writes what is due, for ever.
