@@ -132,19 +132,34 @@ impl Sandboxes {
             if let Err(error) = begun {
                 // A keeper that is gone has no sandboxes left.
                 let _ = self.end(link, record.number).await;
+                self.clear_away(&record);
                 return Err(error);
             }
         }
         let file = record_file(&record)?;
         let stored = Frame::new(SET_RECORD, record.number).code(1);
         link.ask(stored, &[], &[file.as_fd()]).await?;
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        // The keeper told of it before it answered; if it is not here any more, it has ended and must not be found.
-        if let Some(pending) = table.by_number.get_mut(&record.number) {
-            record.init_pid = pending.init_pid;
-            *pending = record.clone();
+        let lives = {
+            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            // The keeper told of it before it answered; if it is not here any more, it has ended and must not be found.
+            let pending = table.by_number.get_mut(&record.number);
+            pending.map(|pending| {
+                record.init_pid = pending.init_pid;
+                *pending = record.clone();
+            })
+        };
+        if lives.is_none() {
+            self.clear_away(&record);
         }
         Ok(record)
+    }
+
+    /// Removes what was made for a sandbox that ended before its record was complete: who took note of its end did not know of it.
+    fn clear_away(&self, record: &SandboxRecord) {
+        if let Some(guarding) = &self.guarding {
+            guarding.stop(record);
+        }
+        record.residue.remove();
     }
 
     /// All that live and are complete, in order of their birth.
