@@ -20,24 +20,25 @@ fn run(world: &World, line: &str) -> Finished {
     dunlin_harness::Running::start(command).finish()
 }
 
-/// What a profile says, a line for the shell, and what it prints. `HERE` as above; `W` is the workspace.
+/// What a profile says, a line for the shell, and what it prints. `HERE` as above; the shell has `$here` and `$w`,
+/// the workspace.
 const KEYS: &[(&str, &str, &str)] = &[
     (
         "[fs]\nworkspace = \"read\"",
-        "cat W/README; (echo x > W/README) 2>/dev/null || echo refused",
+        "cat $w/README; (echo x > $w/README) 2>/dev/null || echo refused",
         "hello\nrefused\n",
     ),
     (
         "[fs]\nread = [\"HERE/data\"]",
-        "cat HERE/data/f; (echo x > HERE/data/f) 2>/dev/null || echo refused",
+        "cat $here/data/f; (echo x > $here/data/f) 2>/dev/null || echo refused",
         "data\nrefused\n",
     ),
-    ("[fs]\nwrite = [\"HERE/data\"]", "echo new > HERE/data/new && cat HERE/data/new", "new\n"),
-    ("[fs]\noverlay = [\"HERE/data\"]", "echo over > HERE/data/f && cat HERE/data/f", "over\n"),
-    ("[fs]\nhide = [\"${workspace}/README\"]", "cat W/README 2>/dev/null || echo hidden", "hidden\n"),
+    ("[fs]\nwrite = [\"HERE/data\"]", "echo new > $here/data/new && cat $here/data/new", "new\n"),
+    ("[fs]\noverlay = [\"HERE/data\"]", "echo over > $here/data/f && cat $here/data/f", "over\n"),
+    ("[fs]\nhide = [\"${workspace}/README\"]", "cat $w/README 2>/dev/null || echo hidden", "hidden\n"),
     (
         "[fs]\nprotect = [\"${workspace}/README\"]",
-        "cat W/README; (echo x > W/README) 2>/dev/null || (mv W/README W/x) 2>/dev/null || echo held",
+        "cat $w/README; (echo x > $w/README) 2>/dev/null || (mv $w/README $w/x) 2>/dev/null || echo held",
         "hello\nheld\n",
     ),
     ("[fs]\ntmp_size = \"1MiB\"", "head -c 2000000 /dev/zero > /tmp/x 2>/dev/null || echo full", "full\n"),
@@ -63,7 +64,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("[limits]\nopen_files = 123", "ulimit -n", "123\n"),
     (
         "[limits]\nfile_size = \"1MiB\"",
-        "head -c 2000000 /dev/zero > W/big 2>/dev/null; stat -c %s W/big",
+        "head -c 2000000 /dev/zero > $w/big 2>/dev/null; stat -c %s $w/big",
         "1048576\n",
     ),
     ("isolation = \"best-effort\"", "echo runs", "runs\n"),
@@ -78,8 +79,7 @@ fn every_key_has_the_effect_that_it_names() {
         let here = world.path("").display().to_string();
         for (text, line, expected) in KEYS {
             write(&world, text);
-            let line =
-                line.replace("HERE/", &here).replace("W/", &format!("{}/", world.workspace().display()));
+            let line = format!("here='{here}' w='{}'; {line}", world.workspace().display());
             let done = run(&world, &line);
             assert_eq!(done.out(), *expected, "{text}\n{line}\n{}", done.err());
         }
