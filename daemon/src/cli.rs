@@ -29,7 +29,7 @@ enum Command {
     /// Serve clients for a keeper (started by it, with its socket as standard input)
     #[command(hide = true)]
     Worker(Where),
-    /// Clone launchers for a keeper (started by it, with its socket as standard input)
+    /// Clone inits for a keeper (started by it, with its socket as standard input)
     #[command(hide = true)]
     Zygote,
 }

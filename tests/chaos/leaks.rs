@@ -146,7 +146,7 @@ fn victim(kind: &str, keeper: Pid) -> Option<Pid> {
     let clean: Vec<i32> = children.iter().copied().filter(|pid| named(pid, "dunlind-zygote")).collect();
     let found = match kind {
         "worker" => children.iter().copied().find(|pid| named(pid, "dunlind-worker")),
-        // The oldest of that name; launchers and inits are its clones and keep the name.
+        // The oldest of that name; inits are its clones and keep the name.
         "zygote" => clean.first().copied(),
         _ => clean.get(1).copied(),
     };
@@ -156,7 +156,7 @@ fn victim(kind: &str, keeper: Pid) -> Option<Pid> {
 #[test]
 fn processes_killed_in_the_middle_of_a_launch_leave_nothing_and_the_next_launch_works() {
     let (world, mut api, keeper, before) = settled();
-    for kind in ["launcher or init", "zygote", "worker"] {
+    for kind in ["init", "zygote", "worker"] {
         for number in 0..INTERRUPTED {
             let mut other = Api::new(&world, "workspace-write");
             let name = format!("{}-{number}", &kind[..1]);
@@ -190,7 +190,7 @@ fn a_keeper_killed_in_the_middle_of_a_launch_takes_all_along_and_the_next_one_ti
         let launch = thread::spawn(move || other.start("one", &["sleep", "1000"]).is_ok());
         let mut looks = 0;
         while !launch.is_finished() && looks <= number * 4 {
-            looks += u32::from(victim("launcher or init", keeper).is_some());
+            looks += u32::from(victim("init", keeper).is_some());
         }
         kill(keeper, Signal::SIGKILL).expect("the keeper runs");
         world.stop_daemon();

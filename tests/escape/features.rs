@@ -104,11 +104,7 @@ pub const FEATURES: &[Feature] = &[
     feature("ambient capabilities", prctl(libc::PR_CAP_AMBIENT), Refused("dropping capabilities")),
     feature("bounding set", prctl(libc::PR_CAPBSET_DROP), Refused("dropping capabilities")),
     feature("secure bits", prctl(libc::PR_SET_SECUREBITS), Refused("dropping capabilities")),
-    feature(
-        "death signal",
-        prctl(libc::PR_SET_PDEATHSIG),
-        Refused("init failed: the launcher ended without a word"),
-    ),
+    feature("death signal", prctl(libc::PR_SET_PDEATHSIG), Refused("init failed: it ended without a word")),
     feature(
         "subreaper",
         prctl(libc::PR_SET_CHILD_SUBREAPER),

@@ -1,6 +1,6 @@
 //! `cargo bench -p dunlin-tests --bench layers`: what sandboxes cost, each figure beside its floor, taken in turns in one run.
 //!
-//! First the layers: a launcher, an init and `true` through the zygote's door, with more of the plan each time; a layer's share
+//! First the layers: an init and `true` through the zygote's door, with more of the plan each time; a layer's share
 //! is what it adds. Then the whole road: a gRPC call to its result in a live sandbox and in a new one, beside a bare spawn and
 //! `bwrap --unshare-all`. Then a kill of 200 processes. Tenth percentile and median of interleaved rounds; ratios count.
 
@@ -30,7 +30,7 @@ use dunlin_harness::{
     skip,
 };
 use nix::{
-    sys::wait::{WaitPidFlag, WaitStatus, waitpid},
+    sys::wait::waitpid,
     unistd::{Pid, getegid, geteuid},
 };
 
@@ -82,7 +82,7 @@ fn ends_well(command: &mut Command) {
 fn plans(workspace: &Path) -> Vec<(&'static str, LaunchPlan)> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     let mut plan = LaunchPlan::default();
-    let mut all = vec![("launcher, init, reaper", plan.clone())];
+    let mut all = vec![("init, reaper", plan.clone())];
     plan.identity = Some(Identity {
         inside_uid: uid,
         inside_gid: gid,
@@ -176,6 +176,7 @@ impl Zygote {
 
     /// Launches, runs `true` and sees its session end. The sandbox's own end is not counted: it comes after the result.
     fn run(&self, plan: &LaunchPlan, times: &mut Times) {
+        let birth = plan.namespaces.at_birth().bits() as u64;
         let plan = memfd::with_bytes(c"plan", &postcard::to_stdvec(plan).expect("a plan")).expect("memfd");
         let words = vec![b"/bin/true".to_vec()];
         let spec = SpawnSpec { argv: words, cwd: "/".into(), umask: 0o022, ..SpawnSpec::default() };
@@ -187,7 +188,11 @@ impl Zygote {
             let (control, theirs) = Link::pair().expect("a socket");
             let (report, reporter) = Link::pair().expect("a socket");
             let fds = [plan.as_fd(), theirs.as_fd(), reporter.as_fd()];
-            self.link.as_ref().expect("a zygote").send(Frame::new(LAUNCH, 1), &[], &fds).expect("sent");
+            self.link
+                .as_ref()
+                .expect("a zygote")
+                .send(Frame::new(LAUNCH, 1).arg(0, birth), &[], &fds)
+                .expect("sent");
             drop((theirs, reporter));
             let mut init = None;
             loop {
@@ -206,8 +211,6 @@ impl Zygote {
         let (control, init) = left.expect("it ran");
         drop(control);
         waitpid(init, None).expect("init ends");
-        // The launcher is this process's child too.
-        while let Ok(WaitStatus::Exited(..)) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {}
     }
 }
 

@@ -237,7 +237,7 @@ impl Keeper {
         self.reap();
     }
 
-    /// Collects every child that ended: the worker, the zygote, launchers, inits, and orphans.
+    /// Collects every child that ended: the worker, the zygote, inits, who mends, and orphans.
     fn reap(&mut self) {
         let mut orphans = false;
         while let Ok(Some((pid, _))) = process::wait_any(false) {

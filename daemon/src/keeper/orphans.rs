@@ -12,8 +12,8 @@ use super::Keeper;
 
 impl Keeper {
     /// Kills every child that is neither worker, zygote nor an init. Children of the killed come here next, and are swept with
-    /// the next child that is reaped. While a launch is under way its launcher is a child that nobody has named: the sweep waits until
-    /// init is ready, which it is once the launcher is gone, and for the end of those who mend.
+    /// the next child that is reaped. While a launch is under way its init may be a child that nobody has named: the sweep waits until
+    /// it is ready, and for the end of those who mend.
     pub(super) fn sweep_orphans(&self) {
         let launching = self.sandboxes.values().any(|sandbox| sandbox.report.is_some());
         if launching || !self.mendings.is_empty() {

@@ -51,7 +51,7 @@ impl Keeper {
             return self.reply(token, Refusal::Os, &[0, error.raw_os_error().unwrap_or_default() as u64]);
         }
         let id = self.new_id();
-        match self.send_launch(id, [plan, record], token, frame.args[0]) {
+        match self.send_launch(id, [plan, record], token, [frame.args[0], frame.args[1]]) {
             Ok(sandbox) => drop(self.sandboxes.insert(id, sandbox)),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or_default() as u64;
@@ -65,14 +65,15 @@ impl Keeper {
         id: u64,
         [plan, record]: [OwnedFd; 2],
         token: u64,
-        memory_max_bytes: u64,
+        [memory_max_bytes, birth]: [u64; 2],
     ) -> io::Result<Sandbox> {
         let (control, inits) = fdpass::pair()?;
-        let (report, launchers) = fdpass::pair()?;
+        let (report, theirs) = fdpass::pair()?;
         self.watch(control.as_fd(), Source::Init(id), EpollFlags::EPOLLIN)?;
         self.watch(report.as_fd(), Source::Report(id), EpollFlags::EPOLLIN)?;
-        let fds = [plan.as_fd(), inits.as_fd(), launchers.as_fd()];
-        fdpass::send(self.zygote.socket(), &[&Frame::new(launch::LAUNCH, id).encode()], &fds, false)?;
+        let fds = [plan.as_fd(), inits.as_fd(), theirs.as_fd()];
+        let order = Frame::new(launch::LAUNCH, id).arg(0, birth);
+        fdpass::send(self.zygote.socket(), &[&order.encode()], &fds, false)?;
         Ok(Sandbox {
             init: None,
             ready: false,
@@ -116,7 +117,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Reads what launcher and init report of a launch.
+    /// Reads what zygote and init report of a launch.
     pub(super) fn take_reports(&mut self, id: u64) {
         loop {
             let Some(report) = self.sandboxes.get(&id).and_then(|sandbox| sandbox.report.as_ref()) else {
@@ -127,26 +128,26 @@ impl Keeper {
                 Received::Frame(frame, tail, fds) => self.take_report(id, &frame, tail, fds),
                 Received::End => {
                     let failed = Frame::default().arg(0, Layer::Init as u64);
-                    self.launch_failed(id, &failed, b"the launcher ended without a word".to_vec());
+                    self.launch_failed(id, &failed, b"it ended without a word".to_vec());
                 }
             }
         }
     }
 
-    fn take_report(&mut self, id: u64, frame: &Frame, tail: Vec<u8>, fds: Vec<OwnedFd>) {
+    fn take_report(&mut self, id: u64, frame: &Frame, tail: Vec<u8>, mut fds: Vec<OwnedFd>) {
         let may_be_init = self.may_be_init(frame.code);
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
         match frame.kind {
             launch::BUILT if sandbox.init.is_none() && may_be_init => {
                 sandbox.init = Some(Pid::from_raw(frame.code));
-                sandbox.spaces = fds;
                 if self.stopping {
                     self.end_sandbox(id);
                 }
             }
             launch::READY if sandbox.init.is_some() => {
                 sandbox.ready = true;
-                sandbox.listeners = fds;
+                sandbox.listeners = fds.split_off(fds.len().min(frame.args[0] as usize));
+                sandbox.spaces = fds;
                 let asker = sandbox.waiting;
                 if let Some(report) = sandbox.report.take() {
                     self.unwatch(report);

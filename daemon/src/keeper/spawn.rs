@@ -50,7 +50,7 @@ pub fn role(role: &str, args: &[OsString]) -> io::Result<(Pid, OwnedFd)> {
     Ok((Pid::from_raw(child.id() as i32), ours))
 }
 
-/// The clean image that launchers are cloned from.
+/// The clean image that inits are cloned from.
 pub struct Zygote {
     /// `None` once it was reaped: its number may be another's.
     pid: Option<Pid>,

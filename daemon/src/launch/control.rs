@@ -1,4 +1,4 @@
-//! What keeper, zygote, launcher and init say to each other: fixed-size frames over SEQPACKET sockets.
+//! What keeper, zygote and init say to each other: fixed-size frames over SEQPACKET sockets.
 //!
 //! A frame is 64 bytes plus, where said, an opaque tail that nobody on the way parses; anything over
 //! [`TAIL_MAX_BYTES`] travels as a memfd. Every field of a received frame is a stranger's claim: a receiver
@@ -72,7 +72,7 @@ impl Frame {
 
 // keeper → zygote
 
-/// Launch a sandbox. `id`: the sandbox. fds: plan (memfd), init's control socket, report socket.
+/// Launch a sandbox. `id`: the sandbox, `args[0]`: the namespaces that init is born in (clone flags). fds: plan (memfd), init's control socket, report socket.
 pub const LAUNCH: u32 = 1;
 
 /// Put mounts back that the host's doings took away from a live sandbox. `id`: the mending. fds: the steps (memfd), what was
@@ -85,16 +85,14 @@ pub const MEND: u32 = 2;
 /// put back, with what was attempted as tail.
 pub const MENDED: u32 = 13;
 
-// launcher and init → keeper, on the report socket
+// zygote and init → keeper, on the report socket
 
-/// The launcher made init. `code`: init's pid as the keeper sees it. The keeper checks that it is its child.
-/// fds: the sandbox's user and mount namespaces, if it has both.
+/// The zygote made init. `code`: init's pid as the keeper sees it. The keeper checks that it is its child.
 pub const BUILT: u32 = 10;
-/// From the launcher to init, on a socket of their own. fds: the network namespace, if there is one, and the listeners.
-pub const NETWORK: u32 = 14;
 /// A step failed. `code`: errno, `args[0]`: the [`Layer`](super::plan::Layer) as a number, tail: what was attempted (UTF-8).
 pub const LAUNCH_FAILED: u32 = 11;
-/// Every layer is in force and init serves its control socket. fds: one per `listeners` of the plan, in order.
+/// Every layer is in force and init serves its control socket. fds: the sandbox's user and mount namespaces if it has both
+/// (`args[0]`: how many these are), then one per `listeners` of the plan, in order.
 pub const READY: u32 = 12;
 
 // keeper → init, on the control socket. Its end of file is the keeper's death: init kills all and exits.

@@ -25,7 +25,7 @@ impl Children {
     /// The children of now, those that wait to be reaped included.
     pub fn list(&self) -> io::Result<Vec<Pid>> {
         let mut text = Vec::new();
-        let mut chunk = [0; 64 * 1024];
+        let mut chunk = [0; 4096];
         loop {
             match self.0.read_at(&mut chunk, text.len() as u64)? {
                 0 => return Ok(parse(&text)),

@@ -1,44 +1,82 @@
-//! Init's birth: puts the remaining layers in force from inside, says READY, and serves.
+//! Init from its birth on: puts the layers in force, says READY, and serves.
 //!
-//! Invariant: nothing is served before the last layer holds. A layer that fails ends init, and with it all that the
-//! launch made.
+//! The zygote made it in its user and pid namespace; all else it does itself, in the order of the fields of
+//! [`LaunchPlan`](super::plan::LaunchPlan), but for what two threads do beside each other. Invariant: nothing is served before the
+//! last layer holds. A layer that fails ends init, and with it all that the launch made.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    fs,
+    io::{self, Read},
+    os::fd::{AsFd, OwnedFd},
+    thread,
+};
 
 use nix::{
+    libc,
+    sched::{CloneFlags, unshare},
     sys::{
         prctl,
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
-    unistd::{sethostname, setsid},
+    unistd::{Gid, Uid, sethostname, setsid},
 };
 
 use super::{
     control::{Frame, READY},
     failure::{Failure, In},
     family::Children,
-    landlock,
+    landlock::Rules,
     link::Link,
-    mounts, network,
-    plan::{LaunchPlan, Layer},
-    privileges, seccomp,
+    mounts, namespaces,
+    network::{self, Network},
+    plan::{Identity, LaunchPlan, Layer},
+    privileges, rlimits, seccomp,
     serve::Server,
 };
+use crate::sys::{memfd, process};
 
-/// Runs in the launcher's clone until the sandbox ends and returns the exit code.
-pub fn run(id: u64, plan: &LaunchPlan, control: Link, report: Link, launcher: Link) -> i32 {
-    let built = build(plan, &launcher);
-    // It has nothing to say any more: the end of the socket is its end.
-    while let Ok(Some(_)) = launcher.receive(true) {}
+/// A plan larger than this is refused.
+const PLAN_MAX_BYTES: u64 = 4 << 20;
+
+/// What the thread that works beside init needs.
+const BESIDE_STACK_BYTES: usize = 64 << 10;
+
+/// What init is born with, beside its namespaces.
+pub struct Inherited {
+    /// The sandbox's number.
+    pub id: u64,
+    /// The namespaces that it was born in.
+    pub birth: CloneFlags,
+    /// The ids outside of whoever runs in them.
+    pub outside: (Uid, Gid),
+    /// The plan.
+    pub plan: OwnedFd,
+    /// Where the keeper speaks once it serves.
+    pub control: OwnedFd,
+    /// Where the keeper hears what becomes of the launch.
+    pub report: Link,
+    /// Ends when the keeper was told of init.
+    pub told: io::PipeReader,
+}
+
+/// Runs in the zygote's clone until the sandbox ends and returns the exit code; every other descriptor of the zygote's is closed first.
+pub fn run(inherited: Inherited) -> i32 {
+    let Inherited { id, birth, outside, plan, control, report, mut told } = inherited;
+    let kept = [plan.as_fd(), control.as_fd(), report.as_fd(), told.as_fd()];
+    let built = process::close_all_but(&kept)
+        .within(Layer::Limits, "closing inherited descriptors")
+        .and_then(|()| read(plan, birth).within(Layer::Plan, "reading the plan"))
+        .and_then(|plan| build(&plan, outside));
+    // What init says comes behind what the zygote says: BUILT is first on the report socket. A zygote that died said it or never will.
+    let _ = told.read(&mut [0]);
     match built {
-        Ok(Some(Built { listeners, signals, children, reaper_filter })) => {
-            let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
-            let _ = report.send(Frame::new(READY, id), &[], &fds);
-            drop((report, listeners, launcher));
-            i32::from(Server::new(control, signals, children, reaper_filter).run().is_err())
+        Ok(Built { spaces, listeners, signals, children, reaper_filter }) => {
+            let fds: Vec<_> = spaces.iter().chain(&listeners).map(AsFd::as_fd).collect();
+            let _ = report.send(Frame::new(READY, id).arg(0, spaces.len() as u64), &[], &fds);
+            drop((report, spaces, listeners, told));
+            i32::from(Server::new(Link::new(control), signals, children, reaper_filter).run().is_err())
         }
-        Ok(None) => 1,
         Err(failure) => {
             // The control socket is still open: the keeper kills an init that closed it, and would not hear why.
             failure.report(id, &report);
@@ -48,25 +86,35 @@ pub fn run(id: u64, plan: &LaunchPlan, control: Link, report: Link, launcher: Li
     }
 }
 
+fn read(plan: OwnedFd, birth: CloneFlags) -> io::Result<LaunchPlan> {
+    let bytes = memfd::read_all(plan.as_fd(), PLAN_MAX_BYTES)?;
+    let plan: LaunchPlan =
+        postcard::from_bytes(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    if plan.namespaces.at_birth() == birth {
+        Ok(plan)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "init was born in other namespaces than the plan's"))
+    }
+}
+
 /// What init serves with once every layer holds.
 struct Built {
+    spaces: Vec<OwnedFd>,
     listeners: Vec<OwnedFd>,
     signals: SignalFd,
     children: Children,
     reaper_filter: Vec<u8>,
 }
 
-/// The layers from inside, in their order: each is what the ones after it need or could undo. `None`: the launcher failed meanwhile.
-fn build(plan: &LaunchPlan, launcher: &Link) -> Result<Option<Built>, Failure> {
-    if plan.namespaces.uts {
-        sethostname(&plan.hostname).within(Layer::UtsNamespace, "setting the host name")?;
+/// The layers, in their order: each is what the ones after it need or could undo.
+fn build(plan: &LaunchPlan, outside: (Uid, Gid)) -> Result<Built, Failure> {
+    for cgroup in &plan.cgroups {
+        fs::write(cgroup, "0").within(Layer::Cgroup, format!("joining {}", cgroup.display()))?;
     }
-    if let Some(steps) = &plan.root {
-        mounts::build(steps)?;
-    }
-    let Some(listeners) = network::enter(plan, launcher)? else { return Ok(None) };
-    let children = Children::open().within(Layer::Proc, "reading init's children in /proc")?;
-    privileges::drop_privileges(plan)?;
+    rlimits::set(&plan.rlimits)?;
+    let (Inside { spaces, children, rules }, network) = beside(plan, outside)?;
+    let listeners = network::enter(network)?;
+    privileges::give_up(plan)?;
     // After the last change of credentials, which would undo it. Without a pid namespace init must outlive a dead
     // keeper for as long as it takes to end the sessions; its control socket tells.
     if plan.namespaces.pid {
@@ -78,10 +126,61 @@ fn build(plan: &LaunchPlan, launcher: &Link) -> Result<Option<Built>, Failure> {
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags)
         .within(Layer::Init, "making a signalfd")?;
-    if let Some(rules) = &plan.landlock {
-        landlock::restrict(rules)?;
-    }
+    rules.map_or(Ok(()), Rules::restrict)?;
     let filters = plan.seccomp.clone().unwrap_or_default();
     seccomp::load(&filters.common).within(Layer::Seccomp, "loading the common filter")?;
-    Ok(Some(Built { listeners, signals, children, reaper_filter: filters.reaper }))
+    Ok(Built { spaces, listeners, signals, children, reaper_filter: filters.reaper })
+}
+
+/// What init made of the namespaces and the files inside.
+struct Inside {
+    spaces: Vec<OwnedFd>,
+    children: Children,
+    rules: Option<Rules>,
+}
+
+/// Its ids, its namespaces and the view of files; not in force yet are the privileges that are lost for good.
+fn enter(plan: &LaunchPlan, identity: Option<&Identity>, outside: (Uid, Gid)) -> Result<Inside, Failure> {
+    identity.map_or(Ok(()), |identity| namespaces::map_ids(identity, outside))?;
+    namespaces::make_rest(&plan.namespaces)?;
+    if plan.namespaces.uts {
+        sethostname(&plan.hostname).within(Layer::UtsNamespace, "setting the host name")?;
+    }
+    let spaces = namespaces::handles(&plan.namespaces)?;
+    plan.root.as_deref().map_or(Ok(()), mounts::build)?;
+    let children = Children::open().within(Layer::Proc, "reading init's children in /proc")?;
+    privileges::bound(plan)?;
+    let rules = plan.landlock.as_ref().map(Rules::make).transpose()?;
+    Ok(Inside { spaces, children, rules })
+}
+
+/// [`enter`], and meanwhile on a thread of its own the network and the bounds of the user namespace, which take the kernel
+/// as long. The thread is gone before anything is forked; its root stays the host's.
+fn beside(plan: &LaunchPlan, outside: (Uid, Gid)) -> Result<(Inside, Network), Failure> {
+    let missing = || io::Error::from_raw_os_error(libc::EINVAL);
+    let identity = plan.namespaces.user.then(|| plan.identity.as_ref().ok_or_else(missing)).transpose();
+    let identity = identity.within(Layer::Plan, "a user namespace without an identity")?;
+    let network = || {
+        identity.map_or(Ok(()), namespaces::bound_user)?;
+        network::make(plan)
+    };
+    if !plan.namespaces.net {
+        let network = network()?;
+        return Ok((enter(plan, identity, outside)?, network));
+    }
+    thread::scope(|scope| {
+        let elsewhere = || {
+            process::leave_processor();
+            // A root of its own: init's is about to become another.
+            unshare(CloneFlags::CLONE_FS).within(Layer::NetNamespace, "keeping the host's root")?;
+            network()
+        };
+        let thread = thread::Builder::new().stack_size(BESIDE_STACK_BYTES).spawn_scoped(scope, elsewhere);
+        let thread = thread.within(Layer::Init, "making a thread")?;
+        let inside = enter(plan, identity, outside);
+        let panicked =
+            |_| Err(io::Error::from_raw_os_error(libc::EIO)).within(Layer::NetNamespace, "its thread");
+        let network = thread.join().unwrap_or_else(panicked);
+        Ok((inside?, network?))
+    })
 }

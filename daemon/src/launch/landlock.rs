@@ -16,20 +16,35 @@ use super::{
     plan::{LandlockAccess, LandlockPlan, LandlockRule, Layer},
 };
 
-/// Puts the rule set in force for the caller and all it starts.
-pub fn restrict(plan: &LandlockPlan) -> Result<(), Failure> {
-    let abi = ABI::from(i32::from(plan.abi));
-    let mut ruleset = ruleset(plan, abi).map_err(refused).within(Layer::Landlock, "making a rule set")?;
-    for rule in plan.rules.iter().flatten() {
-        let text = format!("allowing {:?} beneath {}", rule.access, rule.path.display());
-        ruleset = add(ruleset, rule, abi).within(Layer::Landlock, text)?;
+/// A rule set that is not in force yet.
+pub struct Rules {
+    ruleset: RulesetCreated,
+    abi: u8,
+}
+
+impl Rules {
+    /// Makes the rule set; what its rules name is opened now.
+    pub fn make(plan: &LandlockPlan) -> Result<Self, Failure> {
+        let abi = ABI::from(i32::from(plan.abi));
+        let mut ruleset = ruleset(plan, abi).map_err(refused).within(Layer::Landlock, "making a rule set")?;
+        for rule in plan.rules.iter().flatten() {
+            let text = format!("allowing {:?} beneath {}", rule.access, rule.path.display());
+            ruleset = add(ruleset, rule, abi).within(Layer::Landlock, text)?;
+        }
+        Ok(Self { ruleset, abi: plan.abi })
     }
-    let status = ruleset.restrict_self().map_err(refused).within(Layer::Landlock, "restricting init")?;
-    if status.ruleset == RulesetStatus::FullyEnforced {
-        return Ok(());
+
+    /// Puts it in force for the caller and all it starts.
+    pub fn restrict(self) -> Result<(), Failure> {
+        let status = self.ruleset.restrict_self();
+        let status = status.map_err(refused).within(Layer::Landlock, "restricting init")?;
+        if status.ruleset == RulesetStatus::FullyEnforced {
+            return Ok(());
+        }
+        let partly = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+        Err(partly)
+            .within(Layer::Landlock, format!("enforcing all of ABI {}: {:?}", self.abi, status.ruleset))
     }
-    let partly = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
-    Err(partly).within(Layer::Landlock, format!("enforcing all of ABI {}: {:?}", plan.abi, status.ruleset))
 }
 
 fn ruleset(plan: &LandlockPlan, abi: ABI) -> Result<RulesetCreated, RulesetError> {

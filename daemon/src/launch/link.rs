@@ -49,8 +49,13 @@ impl Link {
     /// The next frame; `None` is the end. With `wait` false an empty socket is [`io::ErrorKind::WouldBlock`];
     /// a datagram that is no frame is [`io::ErrorKind::InvalidData`] and is gone.
     pub fn receive(&self, wait: bool) -> io::Result<Option<Received>> {
-        let mut buffer = vec![0; FRAME_BYTES + TAIL_MAX_BYTES];
-        let (bytes, fds) = match fdpass::receive(self.as_fd(), &mut buffer, wait) {
+        // Most frames have no tail: a buffer for the largest would cost a fresh process more than this look.
+        let received = fdpass::next_bytes(self.as_fd(), wait).and_then(|bytes| {
+            let mut buffer = vec![0; bytes.clamp(FRAME_BYTES, FRAME_BYTES + TAIL_MAX_BYTES)];
+            let received = fdpass::receive(self.as_fd(), &mut buffer, wait)?;
+            Ok(received.map(|(bytes, fds)| (buffer, bytes, fds)))
+        });
+        let (buffer, bytes, fds) = match received {
             Ok(Some(received)) => received,
             Ok(None) => return Ok(None),
             // The peer closed without reading all that it was sent.

@@ -9,7 +9,6 @@ mod family;
 mod filter;
 mod init;
 pub mod landlock;
-mod launcher;
 pub mod link;
 pub mod mend;
 mod mounts;

@@ -1,53 +1,49 @@
 //! The sandbox's own network: a namespace, a loopback in it, and listeners on that for whoever serves the proxy.
 //!
-//! The kernel takes longer for a network namespace than for all the others, so the launcher makes it while init mounts, and init
+//! The kernel takes longer for a network namespace than for all the others, so a thread makes it while init mounts, and init
 //! enters it then.
 
 use std::{
+    fs::File,
     net::{Ipv4Addr, TcpListener, UdpSocket},
     os::fd::{AsFd, OwnedFd},
 };
 
-use nix::{
-    fcntl::{OFlag, openat},
-    sched::{CloneFlags, setns, unshare},
-    sys::stat::Mode,
-};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{
-    control::{Frame, NETWORK},
     failure::{Failure, In},
-    link::{Link, Received},
     plan::{LaunchPlan, Layer},
 };
 use crate::sys::net;
 
-/// Makes what the plan says and passes it to init. `proc` is the host's.
-pub fn make(plan: &LaunchPlan, proc: &OwnedFd, init: &Link) -> Result<(), Failure> {
-    let mut made = Vec::new();
+/// What was made.
+pub struct Network {
+    namespace: Option<OwnedFd>,
+    listeners: Vec<OwnedFd>,
+}
+
+/// Makes what the plan says; the calling thread alone is in it then, and its /proc is the host's.
+pub fn make(plan: &LaunchPlan) -> Result<Network, Failure> {
+    let mut namespace = None;
     if plan.namespaces.net {
         unshare(CloneFlags::CLONE_NEWNET).within(Layer::NetNamespace, "making a network namespace")?;
-        let own = openat(proc, "self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
-        made.push(own.within(Layer::NetNamespace, "opening the network namespace")?);
+        let own = File::open("/proc/thread-self/ns/net").map(OwnedFd::from);
+        namespace = Some(own.within(Layer::NetNamespace, "opening the network namespace")?);
     }
     if plan.loopback {
         raise_loopback()?;
     }
-    made.extend(listen(&plan.listeners)?);
-    let fds: Vec<_> = made.iter().map(AsFd::as_fd).collect();
-    init.send(Frame::new(NETWORK, 0), &[], &fds).within(Layer::NetNamespace, "passing the network on")
+    Ok(Network { namespace, listeners: listen(&plan.listeners)? })
 }
 
-/// Enters what the launcher made; returns the listeners. `None`: the launcher failed, and told of it.
-pub fn enter(plan: &LaunchPlan, launcher: &Link) -> Result<Option<Vec<OwnedFd>>, Failure> {
-    let word = launcher.receive(true).within(Layer::NetNamespace, "waiting for the network")?;
-    let Some(Received { mut fds, .. }) = word else { return Ok(None) };
-    if plan.namespaces.net {
-        let own = fds.drain(..1.min(fds.len())).next().ok_or(nix::Error::EBADF);
-        let entered = own.and_then(|own| setns(own, CloneFlags::CLONE_NEWNET));
-        entered.within(Layer::NetNamespace, "entering the network namespace")?;
+/// Enters what was made; returns the listeners.
+pub fn enter(network: Network) -> Result<Vec<OwnedFd>, Failure> {
+    if let Some(namespace) = network.namespace {
+        setns(namespace, CloneFlags::CLONE_NEWNET)
+            .within(Layer::NetNamespace, "entering the network namespace")?;
     }
-    Ok(Some(fds))
+    Ok(network.listeners)
 }
 
 fn raise_loopback() -> Result<(), Failure> {

@@ -1,17 +1,17 @@
-//! What the launcher is told to do: a sandbox as plain data, made by `sandbox::plan`, obeyed by the launch modules.
+//! What init is told to do: a sandbox as plain data, made by `sandbox::plan`, obeyed by the launch modules.
 //!
-//! The plan is complete: the launcher and init decide nothing, look nothing up in the environment and skip
-//! nothing. A step that cannot be done ends the launch with the step's [`Layer`], its errno and what was tried.
+//! The plan is complete: init decides nothing, looks nothing up in the environment and skips nothing. A step that cannot be done ends the launch with the step's [`Layer`], its errno and what was tried.
 //! Paths are absolute; mount targets are paths in the new root.
 
 use std::path::{Path, PathBuf};
 
+use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 
 /// Everything one sandbox needs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LaunchPlan {
-    /// Files of cgroups (made by the worker, v1 or v2) into which the launcher writes itself before anything else.
+    /// Files of cgroups (made by the worker, v1 or v2) into which init writes itself before anything else.
     pub cgroups: Vec<PathBuf>,
     /// Which namespaces are made. All false: `unconfined`.
     pub namespaces: Namespaces,
@@ -53,7 +53,16 @@ pub struct Namespaces {
     pub cgroup: bool,
 }
 
-/// The single id that the user namespace maps the launcher's own to.
+impl Namespaces {
+    /// Those that init is born in, as the kernel's flags: the pid namespace begins with a child, and takes the right that the user
+    /// namespace gives.
+    pub fn at_birth(self) -> CloneFlags {
+        let flag = |wanted, flag| if wanted { flag } else { CloneFlags::empty() };
+        flag(self.user, CloneFlags::CLONE_NEWUSER) | flag(self.pid, CloneFlags::CLONE_NEWPID)
+    }
+}
+
+/// The single id that the user namespace maps init's own to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The user id seen inside. Not 0 if user namespaces are to nest: who is 0 may not map it once more.
@@ -142,7 +151,7 @@ impl MountStep {
     }
 }
 
-/// Landlock as the plan wants it: every right is required, none is dropped for the kernel's sake by the launcher.
+/// Landlock as the plan wants it: every right is required, none is dropped for the kernel's sake by init.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LandlockPlan {
     /// The ABI whose rights are handled.

@@ -10,10 +10,20 @@ use super::{
 };
 use crate::sys::privileges;
 
-/// Gives up what the plan says.
-pub fn drop_privileges(plan: &LaunchPlan) -> Result<(), Failure> {
+/// Bounds what can be gained later; what the caller has, it keeps.
+pub fn bound(plan: &LaunchPlan) -> Result<(), Failure> {
     if plan.drop_capabilities {
-        drop_capabilities(plan.no_new_privileges).within(Layer::Capabilities, "dropping all capabilities")?;
+        let bounded = lower_bounding_set(plan.no_new_privileges);
+        bounded.within(Layer::Capabilities, "dropping all capabilities")?;
+    }
+    Ok(())
+}
+
+/// Gives up what the plan says.
+pub fn give_up(plan: &LaunchPlan) -> Result<(), Failure> {
+    if plan.drop_capabilities {
+        let cleared = privileges::clear_ambient_set().and_then(|()| privileges::clear_capabilities());
+        cleared.within(Layer::Capabilities, "dropping all capabilities")?;
     }
     if plan.no_new_privileges {
         prctl::set_no_new_privs().within(Layer::NoNewPrivileges, "setting no_new_privs")?;
@@ -25,7 +35,7 @@ pub fn drop_privileges(plan: &LaunchPlan) -> Result<(), Failure> {
 }
 
 /// Only CAP_SETPCAP may lower the bounding set. Who lacks it and gets no_new_privs can gain nothing through it.
-fn drop_capabilities(no_new_privileges: bool) -> io::Result<()> {
+fn lower_bounding_set(no_new_privileges: bool) -> io::Result<()> {
     if privileges::may_lower_bounding_set()? {
         privileges::lock_secure_bits()?;
         let mut capability = 0;
@@ -35,6 +45,5 @@ fn drop_capabilities(no_new_privileges: bool) -> io::Result<()> {
     } else if !no_new_privileges {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
     }
-    privileges::clear_ambient_set()?;
-    privileges::clear_capabilities()
+    Ok(())
 }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::sys;
 
-/// A directory that every host with a working launcher has; it is covered only until the pivot.
+/// A directory that every host with a working init has; it is covered only until the pivot.
 const ANCHOR: &str = "/proc";
 
 /// The host's tree, by descriptor: still whole after the pivot.

@@ -1,21 +1,25 @@
-//! The zygote: a clean, re-exec'ed, single-threaded child of the keeper from which launchers are cloned.
+//! The zygote: a clean, re-exec'ed, single-threaded child of the keeper from which inits are cloned.
 //!
-//! It holds nothing of any session, knows no plan and has no child: launchers are the keeper's. It ends when the
+//! It holds nothing of any session, knows no plan and has no child: inits are the keeper's. It ends when the
 //! keeper closes its socket or dies.
 
 use std::{io, os::fd::OwnedFd};
 
-use nix::sys::{
-    prctl,
-    signal::{SigSet, Signal},
+use nix::{
+    sched::CloneFlags,
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+    },
+    unistd::{getegid, geteuid},
 };
 
 use super::{
-    control::{LAUNCH, MEND},
+    control::{BUILT, Frame, LAUNCH, MEND},
     failure::In,
-    launcher,
+    init::{self, Inherited},
     link::{Link, Received},
-    mend,
+    mend, namespaces,
     plan::Layer,
 };
 use crate::sys::process;
@@ -25,6 +29,7 @@ pub fn main(control: OwnedFd) -> io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     process::default_signals()?;
     SigSet::all().thread_block()?;
+    process::share_one_arena();
     let control = Link::new(control);
     loop {
         match control.receive(true) {
@@ -42,19 +47,32 @@ pub fn main(control: OwnedFd) -> io::Result<()> {
 fn mend(received: Received) {
     let id = received.frame.id;
     let Ok(fds) = <[OwnedFd; 5]>::try_from(received.fds) else { return };
-    if let Ok(None) = process::clone_sibling() {
+    if let Ok(None) = process::clone_sibling(CloneFlags::empty()) {
         process::exit(mend::run(id, fds));
     }
 }
 
-/// Clones a launcher. A frame without its three descriptors has nobody to answer to and is dropped.
+/// Clones an init. A frame without its three descriptors has nobody to answer to and is dropped.
 fn launch(received: Received) {
     let id = received.frame.id;
     let Ok([plan, control, report]) = <[OwnedFd; 3]>::try_from(received.fds) else { return };
     let report = Link::new(report);
-    match process::clone_sibling().within(Layer::Init, "making the launcher") {
-        Ok(None) => process::exit(launcher::run(id, plan, control, report)),
-        Ok(Some(_)) => {}
-        Err(failure) => failure.report(id, &report),
+    let (birth, outside) = (namespaces::at_birth(received.frame.args[0]), (geteuid(), getegid()));
+    // Its end tells init that the keeper knows of it.
+    let (told, telling) = match io::pipe().within(Layer::Init, "making a pipe") {
+        Ok(pipe) => pipe,
+        Err(failure) => return failure.report(id, &report),
+    };
+    match process::clone_sibling(birth) {
+        Ok(None) => {
+            let inherited = Inherited { id, birth, outside, plan, control, report, told };
+            process::exit(init::run(inherited))
+        }
+        Ok(Some(init)) => {
+            // If the keeper cannot be told it is dead, and so is init.
+            let _ = report.send(Frame::new(BUILT, id).code(init.as_raw()), &[], &[]);
+            drop(telling);
+        }
+        Err(error) => namespaces::refused_at_birth(birth, error).report(id, &report),
     }
 }

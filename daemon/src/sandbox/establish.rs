@@ -22,7 +22,7 @@ pub enum LaunchFailure {
         layer: Layer,
         /// The kernel's error number.
         errno: i32,
-        /// What was attempted, in the launcher's words.
+        /// What was attempted, in init's words.
         attempted: String,
     },
     /// The keeper did not answer, or not with anything that makes sense.

@@ -1,4 +1,4 @@
-//! The parent half of the sandbox: from what is wanted and what this machine can do to a plan for the launcher.
+//! The parent half of the sandbox: from what is wanted and what this machine can do to a plan for init.
 //!
 //! Refuses by default: a policy is either in force as a whole, or each thing that it lost is in its list of
 //! weakenings. [`policy`], [`plan`], [`guards`] and [`environment`] are functions on values; [`probe`], [`view`], [`watch`] and

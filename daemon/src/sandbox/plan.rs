@@ -1,4 +1,4 @@
-//! Owns the translation of a policy and the facts about its files into the launcher's plan.
+//! Owns the translation of a policy and the facts about its files into a launch's plan.
 //!
 //! Invariant: pure; the same policy and the same facts give the same plan. Where there is no mount namespace the same
 //! grants become Landlock rules on the host's own paths.

@@ -1,7 +1,7 @@
 //! Owns the look at the file system that a plan is made from: what exists, where links lead, what lies mounted below.
 //!
 //! Invariant: reads names and links only, never content (git's few files apart, see `git`), bounded in entries. What
-//! changes after the look can make the launch fail, not make it looser: the launcher opens what it mounts.
+//! changes after the look can make the launch fail, not make it looser: init opens what it mounts.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

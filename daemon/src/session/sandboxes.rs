@@ -307,11 +307,12 @@ pub struct Port {
 impl LaunchPort for Port {
     async fn launch(&self, plan: &LaunchPlan, memory_max_bytes: u64) -> Result<u64, LaunchFailure> {
         let failed = |error: &dyn std::fmt::Display| LaunchFailure::Keeper(error.to_string());
+        let birth = plan.namespaces.at_birth().bits() as u64;
         let plan = postcard::to_stdvec(plan).map_err(|error| failed(&error))?;
         let plan = memfd::with_bytes(c"dunlin-plan", &plan).map_err(|error| failed(&error))?;
         let record = record_file(&SandboxRecord::default()).map_err(|error| failed(&error))?;
         let fds = [plan.as_fd(), record.as_fd()];
-        let order = Frame::new(LAUNCH_SANDBOX, 0).arg(0, memory_max_bytes);
+        let order = Frame::new(LAUNCH_SANDBOX, 0).arg(0, memory_max_bytes).arg(1, birth);
         let reply = self.link.ask(order, &[], &fds).await.map_err(|error| failed(&error))?;
         match reply.refusal {
             Refusal::None => Ok(reply.args[0]),

@@ -34,6 +34,19 @@ pub fn send(socket: BorrowedFd<'_>, parts: &[&[u8]], fds: &[BorrowedFd<'_>], wai
     }
 }
 
+/// How many bytes the next datagram has, which stays where it is; 0 is the end, or a datagram of descriptors alone.
+pub fn next_bytes(socket: BorrowedFd<'_>, wait: bool) -> io::Result<usize> {
+    let wait = if wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC | wait;
+    loop {
+        match socket::recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut [], None, flags) {
+            Ok(message) => return Ok(message.bytes),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Receives one datagram into `buffer`; `Ok(None)` is the end of the connection.
 /// A datagram that does not fit, or whose descriptors did not, is [`io::ErrorKind::InvalidData`].
 pub fn receive(
@@ -113,7 +126,11 @@ mod tests {
         send(left.as_fd(), &[&[0; 64]], &[], true).unwrap();
         let error = receive(right.as_fd(), &mut [0; 8], true).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        send(left.as_fd(), &[&[0; 64], &[1; 8]], &[], true).unwrap();
+        assert_eq!(next_bytes(right.as_fd(), true).unwrap(), 72);
+        assert_eq!(receive(right.as_fd(), &mut [0; 72], true).unwrap().unwrap().0, 72);
         drop(left);
+        assert_eq!(next_bytes(right.as_fd(), true).unwrap(), 0);
         assert!(receive(right.as_fd(), &mut [0; 8], true).unwrap().is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! Processes: making them, waiting for them, signalling them by number.
 //!
-//! `fork` and `clone_sibling` are for the single-threaded processes of `launch` only: zygote, launcher, init and
-//! reaper start no thread, so a child of theirs may run any code.
+//! `fork` and `clone_sibling` are for the single-threaded processes of `launch` only: zygote, init (whose one thread is
+//! gone before it forks) and reaper, so a child of theirs may run any code.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use std::{
 
 use nix::{
     libc,
-    sched::{CloneFlags, clone},
+    sched::{CloneFlags, clone, sched_getaffinity, sched_getcpu, sched_setaffinity},
     unistd::{ForkResult, Pid},
 };
 
@@ -30,9 +30,9 @@ pub fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
-/// Forks a child whose parent is the caller's own parent. `None` in the child.
-pub fn clone_sibling() -> io::Result<Option<Pid>> {
-    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+/// Forks a child whose parent is the caller's own parent, in new namespaces. `None` in the child.
+pub fn clone_sibling(namespaces: CloneFlags) -> io::Result<Option<Pid>> {
+    let flags = namespaces.bits() | libc::CLONE_PARENT | libc::SIGCHLD;
     // SAFETY: without CLONE_VM this is a fork: the child gets a copy of this single-threaded process; a null
     // stack means the same stack address in the copy.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
@@ -41,6 +41,27 @@ pub fn clone_sibling() -> io::Result<Option<Pid>> {
         0 => Ok(None),
         pid => Ok(Some(Pid::from_raw(pid as i32))),
     }
+}
+
+/// Lets every thread allocate from the heap of the first: one for a moment would leave an arena of its own behind.
+pub fn share_one_arena() {
+    // SAFETY: plain numbers. Where libc knows no arenas there is nothing to share.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1)
+    };
+}
+
+/// Moves the calling thread to another processor than the one it runs on, if it may use another: the scheduler may put what was made
+/// to run at the same time on one.
+pub fn leave_processor() {
+    let me = Pid::from_raw(0);
+    let left = sched_getaffinity(me).and_then(|mut processors| {
+        processors.unset(sched_getcpu()?)?;
+        sched_setaffinity(me, &processors)
+    });
+    // With one processor only, EINVAL: then things run one after the other.
+    let _ = left;
 }
 
 /// Runs `child` in a new process that has the caller's memory until it execs or ends, which this waits for: no page table is

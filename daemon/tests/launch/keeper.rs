@@ -45,26 +45,28 @@ impl Zygote {
         }
     }
 
-    /// Launches a sandbox, or says in which layer it failed. Either way the launcher is reaped.
+    /// Launches a sandbox, or says in which layer it failed. An init that failed is reaped.
     pub fn try_launch(&self, plan: &LaunchPlan) -> Result<Sandbox, (Layer, i32, String)> {
+        let birth = plan.namespaces.at_birth().bits() as u64;
         let plan = memfd::with_bytes(c"plan", &postcard::to_stdvec(plan).unwrap()).unwrap();
         let (control, theirs) = Link::pair().unwrap();
         let (report, reporter) = Link::pair().unwrap();
         let fds = [plan.as_fd(), theirs.as_fd(), reporter.as_fd()];
-        self.link.as_ref().unwrap().send(Frame::new(LAUNCH, 7), &[], &fds).unwrap();
+        self.link.as_ref().unwrap().send(Frame::new(LAUNCH, 7).arg(0, birth), &[], &fds).unwrap();
         drop((theirs, reporter));
         let mut init = None;
         loop {
-            let Received { frame, tail, fds } =
-                report.receive(true).unwrap().expect("a word from the launcher");
+            let Received { frame, tail, mut fds } =
+                report.receive(true).unwrap().expect("a word of the launch");
             assert_eq!(frame.id, 7);
             match frame.kind {
                 BUILT => init = Some(Pid::from_raw(frame.code)),
                 READY => {
-                    return Ok(Sandbox { init: init.expect("BUILT before READY"), control, listeners: fds });
+                    let listeners = fds.split_off(frame.args[0] as usize);
+                    return Ok(Sandbox { init: init.expect("BUILT before READY"), control, listeners });
                 }
                 LAUNCH_FAILED => {
-                    // The end of the socket: launcher and init are gone or going.
+                    // The end of the socket: init is gone or going.
                     assert!(report.receive(true).unwrap().is_none(), "nothing follows a failure");
                     if let Some(init) = init {
                         waitpid(init, None).unwrap();

@@ -1,4 +1,4 @@
-//! Drives zygote, launcher, init and reapers as the keeper does.
+//! Drives zygote, init and reapers as the keeper does.
 //!
 //! Not under the standard harness: the zygote is this very program run again, and must be single-threaded.
 
