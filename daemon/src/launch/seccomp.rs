@@ -44,8 +44,12 @@ pub fn common(options: &Options) -> Vec<u8> {
     sockets(&mut table, options);
     // The kernel lets processes of one user set each other's limits, init's too.
     table.insert(libc::SYS_prlimit64, vec![rule(&[is_not(0, 0), is_given(2)])]);
-    // A lease on a file that the host wants to open makes it wait.
-    table.insert(libc::SYS_fcntl, vec![rule(&[is(1, F_SETLEASE)])]);
+    // A lease on a file that the host wants to open, or on a directory that it wants to change, makes it wait.
+    table.insert(libc::SYS_fcntl, [F_SETLEASE, F_SETDELEG].map(|request| rule(&[is(1, request)])).to_vec());
+    // Left in the workspace, such a program lends this user's rights to whoever else runs it on the host.
+    for (call, mode) in CHANGES_OF_MODE {
+        table.insert(*call, vec![rule(&[has(*mode, libc::S_ISUID)])]);
+    }
     let whose: fn(u8) -> SeccompCondition = match options.deny_foreign_processes {
         true => |argument| is_not(argument, 0),
         false => |argument| is(argument, INIT),
@@ -89,6 +93,8 @@ fn sockets(table: &mut Table, options: &Options) {
     for kind in [libc::SOCK_RAW as u32, SOCK_PACKET] {
         rules.extend(internet.map(|domain| rule(&[is(0, domain), masked(1, SOCKET_TYPE, kind)])));
     }
+    let rare: Vec<_> = PROTOCOLS.iter().map(|protocol| is_not(2, *protocol as u32)).collect();
+    rules.extend(internet.map(|domain| rule(&[&[is(0, domain)], &rare[..]].concat())));
     table.insert(libc::SYS_socket, rules);
     let mut pairs = vec![rule(&[is_not(0, unix)])];
     if options.deny_unix_sockets {
@@ -123,8 +129,29 @@ fn scheduling(table: &mut Table, whose: fn(u8) -> SeccompCondition, and_groups: 
 
 /// Init's number in its own pid namespace.
 const INIT: u32 = 1;
-/// fcntl's request for a lease.
+/// fcntl's requests for a lease, and for one on a directory (Linux 6.19).
 const F_SETLEASE: u32 = 1024;
+const F_SETDELEG: u32 = F_SETLEASE + 16;
+
+/// Calls that set a file's mode, with the argument that holds it. A set-user-id bit in the mode that a file is made with goes with the
+/// first byte written to it.
+const CHANGES_OF_MODE: &[(i64, u8)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1),
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (libc::SYS_fchmodat2, 2),
+];
+
+/// What programs speak; asking for another protocol has the kernel load the module that knows it.
+const PROTOCOLS: &[i32] = &[
+    libc::IPPROTO_IP,
+    libc::IPPROTO_ICMP,
+    libc::IPPROTO_TCP,
+    libc::IPPROTO_UDP,
+    libc::IPPROTO_ICMPV6,
+    libc::IPPROTO_MPTCP,
+];
 
 /// The type in a socket's type argument; the rest are flags.
 const SOCKET_TYPE: u32 = 0xf;

@@ -61,6 +61,16 @@ pub const REFUSED: &[Call] = &[
     call("a bluetooth socket", libc::SYS_socket, [libc::AF_BLUETOOTH as i64, 9999, 0, 0, 0]),
     call("a raw socket", libc::SYS_socket, [libc::AF_INET as i64, libc::SOCK_RAW as i64, 9999, 0, 0]),
     call(
+        "a socket of a rare protocol",
+        libc::SYS_socket,
+        [libc::AF_INET6 as i64, 9999, libc::IPPROTO_SCTP as i64, 0, 0],
+    ),
+    call("a set-user-id bit", libc::SYS_fchmod, [-1, 0o4755, 0, 0, 0]),
+    call("a set-user-id bit by a path", libc::SYS_fchmodat, [-1, 0, 0o4755, 0, 0]),
+    call("a set-user-id bit by the newest call", libc::SYS_fchmodat2, [-1, 0, 0o4755, 0, 0]),
+    call("a lease", libc::SYS_fcntl, [-1, 1024, 0, 0, 0]),
+    call("a lease on a directory", libc::SYS_fcntl, [-1, 1024 + 16, 0, 0, 0]),
+    call(
         "an audit netlink socket",
         libc::SYS_socket,
         [libc::AF_NETLINK as i64, 9999, libc::NETLINK_AUDIT as i64, 0, 0],
