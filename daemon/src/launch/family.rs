@@ -8,6 +8,10 @@ use std::{
 
 use nix::unistd::{Pid, getpid};
 
+/// Children that are reaped before whoever reaps does anything else. Without an end, processes that fork and die as fast as they are
+/// reaped would have all its time: it would hear no order, and orphans like that never be killed.
+pub const REAPED_AT_ONCE: usize = 512;
+
 /// The caller's own children, readable for ever once opened: also under a Landlock that hides /proc.
 #[derive(Debug)]
 pub struct Children(File);

@@ -24,7 +24,7 @@ use super::{
     command::{self, Command, Stdio},
     control::{EMPTY, EXITED, Frame, SIGNAL, STARTED, SURVIVORS, StartStep, Target},
     failure::{At, StartFailure},
-    family,
+    family::{self, REAPED_AT_ONCE},
     link::Link,
     plan::SpawnSpec,
     seccomp,
@@ -35,7 +35,7 @@ use crate::sys::{process, tty};
 pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio, filter: &[u8]) -> i32 {
     match start(&link, spec, stdio) {
         Ok(command) => {
-            let reaper = Reaper { session, link, command, running: true, survivors: 0 };
+            let reaper = Reaper { session, link, command, running: true, survivors: 0, unreaped: false };
             i32::from(reaper.serve(filter).is_err())
         }
         Err(failure) => {
@@ -81,6 +81,8 @@ struct Reaper {
     command: Pid,
     running: bool,
     survivors: usize,
+    /// There may be more to reap than was.
+    unreaped: bool,
 }
 
 impl Reaper {
@@ -96,7 +98,8 @@ impl Reaper {
                 PollFd::new(self.link.as_fd(), PollFlags::POLLIN),
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
             ];
-            match poll(&mut ready, PollTimeout::NONE) {
+            let patience = if self.unreaped { PollTimeout::ZERO } else { PollTimeout::NONE };
+            match poll(&mut ready, patience) {
                 Ok(_) | Err(nix::Error::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -111,7 +114,12 @@ impl Reaper {
     /// Reaps who is ready and reports it. False: nobody is left.
     fn reap(&mut self) -> io::Result<bool> {
         let mut ended = None;
+        let mut left = REAPED_AT_ONCE;
         let empty = loop {
+            if left == 0 {
+                break false;
+            }
+            left -= 1;
             match process::wait_any(false) {
                 Ok(Some((pid, status))) if pid == self.command && self.running => ended = Some(status),
                 Ok(Some(_)) => {}
@@ -120,6 +128,7 @@ impl Reaper {
                 Err(error) => return Err(error),
             }
         };
+        self.unreaped = left == 0;
         if let Some(status) = ended {
             self.running = false;
             self.survivors = self.count(empty);

@@ -26,7 +26,7 @@ use super::{
         STARTED, SURVIVORS, StartStep,
     },
     failure::{At, StartFailure},
-    family::Children,
+    family::{Children, REAPED_AT_ONCE},
     link::{Link, Received},
     payload,
     session::Session,
@@ -60,13 +60,15 @@ pub struct Server {
     roles: HashMap<Pid, Role>,
     sessions: HashMap<u64, Session>,
     lost: Vec<Lost>,
+    /// There may be more to reap than was.
+    unreaped: bool,
 }
 
 impl Server {
     /// Serves nothing yet. `signals` tells of SIGCHLD; the filter is for reapers.
     pub fn new(control: Link, signals: SignalFd, children: Children, reaper_filter: Vec<u8>) -> Self {
         let (roles, sessions, lost) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { control, signals, children, reaper_filter, roles, sessions, lost }
+        Self { control, signals, children, reaper_filter, roles, sessions, lost, unreaped: false }
     }
 
     /// Serves until the keeper says END or is gone. However it ends, nothing of the sandbox outlives init.
@@ -96,7 +98,8 @@ impl Server {
         let own = [self.control.as_fd(), self.signals.as_fd()];
         let all = own.into_iter().chain(links.into_iter().map(AsFd::as_fd));
         let mut ready: Vec<PollFd<'_>> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        match poll(&mut ready, PollTimeout::NONE) {
+        let patience = if self.unreaped { PollTimeout::ZERO } else { PollTimeout::NONE };
+        match poll(&mut ready, patience) {
             Ok(_) => {}
             Err(nix::Error::EINTR) => return Ok((false, Vec::new())),
             Err(error) => return Err(error.into()),
@@ -208,12 +211,17 @@ impl Server {
     /// Reaps who is ready, then kills what killed reapers left.
     fn reap(&mut self) -> io::Result<()> {
         let stopped = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
-        while let Ok(WaitStatus::Stopped(pid, _)) = waitid(Id::All, stopped) {
+        let mut left = REAPED_AT_ONCE;
+        while left > 0
+            && let Ok(WaitStatus::Stopped(pid, _)) = waitid(Id::All, stopped)
+        {
             // A command may stop its reaper, or a payload, but not for long.
             let _ = process::kill(pid, libc::SIGCONT);
+            left -= 1;
         }
         let mut orphans = Vec::new();
-        loop {
+        while left > 0 {
+            left -= 1;
             match process::wait_any(false) {
                 Ok(Some((pid, status))) => match self.roles.remove(&pid) {
                     Some(Role::Reaper(id)) => self.bury(id, pid),
@@ -227,6 +235,7 @@ impl Server {
                 Err(error) => return Err(error),
             }
         }
+        self.unreaped = left == 0;
         for (pid, status) in orphans {
             for lost in self.lost.iter_mut().filter(|lost| lost.session.command == Some(pid)) {
                 lost.status = Some(status);
@@ -255,6 +264,13 @@ impl Server {
         let mut orphans = self.children.list()?;
         orphans.retain(|pid| !self.roles.contains_key(pid));
         let all = orphans.len();
+        if all > 0 && self.roles.is_empty() && getpid() == Pid::from_raw(1) {
+            // Nobody else is left in this namespace: in one go, between whose kills none forks.
+            let _ = process::kill(Pid::from_raw(-1), libc::SIGKILL);
+            return Ok((all, 0));
+        }
+        // The newest first: before many dead ones are passed over, who forks and ends all the while is somebody else.
+        orphans.reverse();
         orphans.retain(|pid| process::kill(*pid, libc::SIGKILL).is_ok());
         Ok((orphans.len(), all - orphans.len()))
     }
