@@ -58,6 +58,10 @@ const LIMITS: &[Limit] = &[
             "plant a hook where there is no directory for hooks",
             "replace the directory of hooks by a link",
             "configure a monitor of files",
+            "configure a program that speaks ssh",
+            "configure a filter of contents",
+            "configure an alias",
+            "open the configuration for writing by a descriptor of it",
             "replace the configuration by another file",
             "configure another directory for hooks",
             "plant a hook where the configuration looks for them",
@@ -74,6 +78,7 @@ const LIMITS: &[Limit] = &[
             "plant a hook in a submodule",
             "point a submodule's .git at another repository",
             "point another worktree at another repository",
+            "point another worktree's directory elsewhere",
             "write the configuration of another worktree",
             "put another directory in the place of another worktree's",
             "plant a hook in the main repository from a linked worktree",
@@ -89,8 +94,12 @@ const LIMITS: &[Limit] = &[
     Limit {
         modes: WITHOUT_NAMESPACES,
         who: Who::All,
-        reason: "no namespace can be made: System V memory is the user's",
-        attempts: &["attach a neighbour's shared memory"],
+        reason: "no namespace can be made: what System V calls shared is the user's",
+        attempts: &[
+            "attach a neighbour's shared memory",
+            "use a neighbour's semaphores",
+            "use a neighbour's queue of messages",
+        ],
     },
     Limit {
         modes: WITHOUT_NAMESPACES,

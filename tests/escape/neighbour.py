@@ -11,7 +11,10 @@ try:
 except PermissionError:
     # Without namespaces sockets cannot be made at all.
     pass
-ctypes.CDLL(None).shmget(KEY, 4096, IPC_CREAT | 0o600)
+libc = ctypes.CDLL(None)
+libc.shmget(KEY, 4096, IPC_CREAT | 0o600)
+libc.semget(KEY, 1, IPC_CREAT | 0o600)
+libc.msgget(KEY, IPC_CREAT | 0o600)
 for directory in ("/tmp", "/dev/shm", os.environ.get("TMPDIR", "/tmp")):
     try:
         with open(f"{directory}/neighbour-{os.getuid()}", "w") as file:

@@ -35,6 +35,7 @@ const SECRETS: &[&str] = &[
     ".docker/config.json",
     ".npmrc",
     ".pypirc",
+    ".cargo/credentials",
     ".cargo/credentials.toml",
     ".config/gh/hosts.yml",
     ".bash_history",
@@ -91,7 +92,11 @@ impl Scene {
         };
         let world = World::wrapped(user, &taken.wrapper());
         SECRETS.iter().for_each(|name| world.write(&world.home().join(name), &format!("{SECRET}\n")));
-        for (name, text) in [("small", include_str!("small.toml")), ("few", include_str!("few.toml"))] {
+        for (name, text) in [
+            ("small", include_str!("small.toml")),
+            ("few", include_str!("few.toml")),
+            ("shown", include_str!("shown.toml")),
+        ] {
             world.write(&world.path(&format!("config/dunlin/profiles/{name}.toml")), text);
         }
         let victim = world.path("victim");
@@ -335,6 +340,16 @@ impl Scene {
         command.current_dir(&place);
         Running::start(command).finish().expect(0);
         until("the neighbour", || place.join("port").exists().then_some(()));
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if self.mode == Mode::NoNamespace {
+            // The neighbour's, which are the host's then.
+            let key = "0x64756E6C";
+            let _ = self.world.finish("ipcrm", &["-M", key, "-S", key, "-Q", key]);
+        }
     }
 }
 

@@ -41,6 +41,25 @@ except (OSError, ValueError):
     pass",
     )
     .seen_by("grep -q 'Max stack size *4343808 ' /proc/$daemon/limits"),
+    Attempt::python(
+        "change the limits of init or the reaper",
+        "import resource
+def change(pid): resource.prlimit(pid, resource.RLIMIT_STACK, resource.getrlimit(resource.RLIMIT_STACK))
+for pid in family():
+    if allowed(lambda: change(pid)): got()",
+    ),
+    Attempt::python(
+        "kill the daemon by what a pipe signals",
+        "import fcntl
+reader, writer = os.pipe()
+F_SETSIG = 10
+def aim():
+    fcntl.fcntl(reader, fcntl.F_SETOWN, daemon)
+    fcntl.fcntl(reader, F_SETSIG, int(signal.SIGKILL))
+    fcntl.fcntl(reader, fcntl.F_SETFL, os.O_ASYNC)
+if allowed(aim): os.write(writer, b'x')",
+    )
+    .seen_by(HARMED),
     Attempt::shell("slow the daemon down by its niceness", "renice -n 19 -p $daemon")
         .seen_by("[ \"$(awk '{print $19}' /proc/$daemon/stat)\" = 19 ]"),
     Attempt::shell("put the daemon on another scheduler", "chrt --idle -p 0 $daemon")
@@ -135,6 +154,20 @@ except OSError as error:
         "if allowed(lambda: socket.socket(socket.AF_UNIX).connect(f'\\0{tag}')): got()",
     ),
     Attempt::python(
+        "connect to an agent, a bus, a display or a container engine of the user's",
+        "for name in ('bus', 'wayland-0', 'gnupg/S.gpg-agent', 'podman/podman.sock'):
+    place = daemon_socket.removesuffix('dunlin/daemon.sock') + name
+    if allowed(lambda: socket.socket(socket.AF_UNIX).connect(place)): got()",
+    )
+    .before(AGENTS)
+    .after("kill -9 $(cat outside/pid); run=${daemon_socket%/dunlin/daemon.sock}; rm -rf $run/bus $run/wayland-0 $run/gnupg $run/podman"),
+    Attempt::python(
+        "connect to a service of the machine's in /run",
+        "if allowed(lambda: socket.socket(socket.AF_UNIX).connect(f'/run/{tag}/docker.sock')): got()",
+    )
+    .root_before(SERVICE)
+    .after("kill -9 $(cat outside/pid); rm -rf /run/$tag"),
+    Attempt::python(
         "see the host's sockets",
         "if tag in open('/proc/net/unix').read(): got()",
     ),
@@ -172,6 +205,31 @@ if number >= 0: got()",
     )
     .twin(Twin::Neighbour),
     Attempt::python(
+        "use a neighbour's semaphores",
+        "if libc.semget(0x64756E6C, 0, 0) >= 0: got()",
+    )
+    .twin(Twin::Neighbour),
+    Attempt::python(
+        "use a neighbour's queue of messages",
+        "if libc.msgget(0x64756E6C, 0) >= 0: got()",
+    )
+    .twin(Twin::Neighbour),
+    Attempt::python(
+        "look into a neighbour",
+        "for pid in filter(str.isdigit, os.listdir('/proc')):
+    try:
+        words = open(f'/proc/{pid}/cmdline').read()
+    except OSError:
+        continue
+    if 'session with something of every kind' not in words or int(pid) == os.getpid(): continue
+    handle = call(SYS.pidfd_open, int(pid), 0)[0]
+    if handle >= 0 and call(SYS.pidfd_getfd, handle, 0, 0)[0] >= 0: got()
+    if call(SYS.ptrace, 0x4206, int(pid), 0, 0)[0] == 0: got()
+    if allowed(lambda: open(f'/proc/{pid}/mem', 'r+b').close()): got()",
+    )
+    .twin(Twin::Neighbour)
+    .needs("[ \"$(cat /proc/sys/kernel/yama/ptrace_scope 2> /dev/null || echo 0)\" = 0 ]"),
+    Attempt::python(
         "signal a neighbour",
         "for pid in filter(str.isdigit, os.listdir('/proc')):
     try:
@@ -183,3 +241,30 @@ if number >= 0: got()",
     )
     .twin(Twin::Neighbour),
 ];
+
+/// Listens, once it wrote its pid down, on what its words name.
+const AGENTS: &str = "cd .. && run=${daemon_socket%/dunlin/daemon.sock}
+setsid /usr/bin/python3 -c 'import os, signal, socket, sys
+held = []
+for name in sys.argv[2:]:
+    os.makedirs(os.path.dirname(name), exist_ok=True)
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].bind(name)
+    held[-1].listen()
+    os.chmod(name, 0o777)
+open(\"outside/new\", \"w\").write(str(os.getpid()))
+os.rename(\"outside/new\", \"outside/pid\")
+signal.pause()' _ $run/bus $run/wayland-0 $run/gnupg/S.gpg-agent $run/podman/podman.sock > /dev/null 2>&1 < /dev/null &
+for look in $(seq 2000); do [ -e outside/pid ] && exit 0; /bin/true; done; false";
+const SERVICE: &str = "setsid /usr/bin/python3 -c 'import os, signal, socket, sys
+held = []
+for name in sys.argv[2:]:
+    os.makedirs(os.path.dirname(name), exist_ok=True)
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].bind(name)
+    held[-1].listen()
+    os.chmod(name, 0o777)
+open(\"outside/new\", \"w\").write(str(os.getpid()))
+os.rename(\"outside/new\", \"outside/pid\")
+signal.pause()' _ /run/$tag/docker.sock > /dev/null 2>&1 < /dev/null &
+for look in $(seq 2000); do [ -e outside/pid ] && exit 0; /bin/true; done; false";

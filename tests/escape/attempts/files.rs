@@ -157,9 +157,20 @@ if call(SYS.open_by_handle_at, here, handle, os.O_RDONLY)[0] >= 0: got()",
     ),
     Attempt::python(
         "see that a secret is there in HOME",
-        "for name in ('.ssh', '.aws', '.netrc', '.bash_history', '.config/gh', '.docker', '.npmrc'):
-    if allowed(lambda: os.stat(f'{home}/{name}')): got()",
+        "names = ('.ssh', '.aws', '.gnupg', '.netrc', '.kube', '.docker', '.npmrc', '.pypirc', '.cargo/credentials', '.cargo/credentials.toml',
+         '.config/gh', '.bash_history', '.zsh_history')
+seen = [name for name in names if allowed(lambda: os.stat(f'{home}/{name}'))]
+# Outside all of them are.
+if len(seen) == len(names) or seen and not victim: got()",
     ),
+    Attempt::python(
+        "read a secret where a profile shows HOME",
+        "names = ('.ssh/id_ed25519', '.aws/credentials', '.gnupg/private-keys-v1.d/key', '.netrc', '.kube/config', '.docker/config.json', '.npmrc',
+         '.pypirc', '.cargo/credentials', '.cargo/credentials.toml', '.config/gh/hosts.yml', '.bash_history', '.zsh_history')
+seen = [name for name in names if allowed(lambda: open(f'{home}/{name}').read())]
+if len(seen) == len(names) or seen and not victim: got()",
+    )
+    .words(&["-p", "shown"]),
     Attempt::shell("leave a file in HOME that the host's shell reads", "echo x >> $home/.bashrc; echo x >> ~/.bashrc")
         .seen_by("test -e $home/.bashrc")
         .after("rm -f $home/.bashrc"),
@@ -173,4 +184,31 @@ if call(SYS.open_by_handle_at, here, handle, os.O_RDONLY)[0] >= 0: got()",
         .before("mkdir -p $home/.cargo/registry && echo index > $home/.cargo/registry/index")
         .seen_by("grep -q x $home/.cargo/registry/index && grep -vq index $home/.cargo/registry/index")
         .after("rm -rf $home/.cargo/registry"),
+    Attempt::shell("poison npm's cache of the host's", "echo poison >> $home/.npm/_cacache/index; echo poison >> ~/.npm/_cacache/index")
+        .before("mkdir -p $home/.npm/_cacache && echo kept > $home/.npm/_cacache/index")
+        .seen_by("grep -q poison $home/.npm/_cacache/index")
+        .after("rm -rf $home/.npm"),
+    Attempt::shell(
+        "leave a set-uid program that others can run",
+        "cp /usr/bin/id changer; chmod u+s changer; /usr/bin/python3 -c 'import os; os.fchmod(os.open(\"changer\", os.O_RDONLY), 0o4755)'",
+    )
+    .seen_by("test -u workspace/changer"),
+    Attempt::python(
+        "leave a set-uid program by making it as one",
+        "import mmap
+os.umask(0)
+file = os.open('changer', os.O_CREAT | os.O_RDWR, 0o4755)
+allowed(lambda: os.posix_fallocate(file, 0, 4096))
+if os.fstat(file).st_size: mmap.mmap(file, 4096)[:4] = b'#!/x'
+allowed(lambda: os.mknod('other', 0o104755))
+allowed(lambda: os.truncate('other', 1))",
+    )
+    .seen_by("test -u workspace/changer -a -s workspace/changer || test -u workspace/other -a -s workspace/other")
+    .twin(Twin::Root),
+    Attempt::python(
+        "leave a program with a capability",
+        "allowed(lambda: os.setxattr('README', 'security.capability', struct.pack('<IIIII', 0x02000001, 1 << 7, 0, 0, 0)))",
+    )
+    .seen_by("/usr/bin/python3 -c 'import os; os.getxattr(\"workspace/README\", \"security.capability\")'")
+    .twin(Twin::Root),
 ];

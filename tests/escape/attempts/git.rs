@@ -42,6 +42,31 @@ git config core.hooksPath evil; printf '[core]\nhooksPath = evil\n' >> .git/conf
     )
     .seen_by(COMMIT),
     Attempt::shell(
+        "configure a program that speaks ssh",
+        r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > evil; chmod +x evil
+printf '[core]\nsshCommand = %s/evil\n' $PWD >> .git/config"#,
+    )
+    .seen_by("git -c safe.directory='*' -C workspace ls-remote ssh://127.0.0.1:9/x; test -e outside/pwned"),
+    Attempt::shell(
+        "configure a filter of contents",
+        r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > evil; chmod +x evil
+printf '[filter "x"]\nclean = %s/evil\n' $PWD >> .git/config; echo '* filter=x' > .gitattributes; echo more >> README"#,
+    )
+    .seen_by("git -c safe.directory='*' -C workspace add README; test -e outside/pwned"),
+    Attempt::shell(
+        "configure an alias",
+        r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > evil; chmod +x evil
+printf '[alias]\nst = !%s/evil\n' $PWD >> .git/config"#,
+    )
+    .seen_by("git -c safe.directory='*' -C workspace st; test -e outside/pwned"),
+    Attempt::python(
+        "open the configuration for writing by a descriptor of it",
+        "read, found = os.open('.git/config', os.O_RDONLY), os.open('.git/config', os.O_PATH)
+for name in (f'/proc/self/fd/{read}', f'/proc/thread-self/fd/{found}', f'/dev/fd/{read}', '/proc/self/cwd/.git/config'):
+    if allowed(lambda: os.close(os.open(name, os.O_WRONLY))): got()
+if allowed(lambda: os.truncate(f'/proc/self/fd/{found}', os.stat('.git/config').st_size)): got()",
+    ),
+    Attempt::shell(
         "plant a hook where the configuration looks for them",
         r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > myhooks/pre-commit; chmod +x myhooks/pre-commit"#,
     )
@@ -170,6 +195,12 @@ echo ../../../other > .git/worktrees/tree/commondir"#,
     )
     .before("git worktree add -q $out/tree")
     .seen_by("git -c safe.directory='*' -C outside/tree status; test -e outside/pwned"),
+    Attempt::shell(
+        "point another worktree's directory elsewhere",
+        "echo $PWD/evil/.git > .git/worktrees/tree/gitdir",
+    )
+    .before("git worktree add -q $out/tree")
+    .seen_by("grep -q evil workspace/.git/worktrees/tree/gitdir"),
     Attempt::shell(
         "write the configuration of another worktree",
         r#"printf '#!/bin/sh\ntouch %s/pwned\n' $out > evil; chmod +x evil

@@ -86,6 +86,9 @@ if call(SYS.mount_setattr, -100, b'/', 0, clear, 32)[0] == 0: got()",
     )
     .twin(OWN_MOUNTS),
     Attempt::python("make a file system by the new calls", "if call(SYS.fsopen, b'tmpfs', 0)[0] >= 0: got()").twin(OWN_MOUNTS),
+    Attempt::python("pick a file system that is mounted", "reached(SYS.fspick, -100, b'/nowhere', 0)").twin(OWN_MOUNTS),
+    Attempt::python("configure a file system", "reached(SYS.fsconfig, -1, 99, None, None, 0)").twin(OWN_MOUNTS),
+    Attempt::python("make a mount of a file system", "reached(SYS.fsmount, -1, 0, 0)").twin(OWN_MOUNTS),
     Attempt::python("copy a tree of mounts", "if call(SYS.open_tree, -100, b'/', 1)[0] >= 0: got()").twin(OWN_MOUNTS),
     Attempt::python("copy a tree of mounts by the call that also changes it", "if call(467, -100, b'/', 1, None, 0)[0] >= 0: got()
 reached(467, -1, None, 0, None, 0)")
@@ -109,10 +112,12 @@ reached(467, -1, None, 0, None, 0)")
         .twin(Twin::Root)
         .needs("[ $(uname -m) = x86_64 ]"),
     Attempt::python("load another kernel", "reached(SYS.kexec_load, 0, 99, None, 1 << 40)").twin(Twin::Root),
+    Attempt::python("load another kernel from a file", "reached(SYS.kexec_file_load, -1, -1, 0, None, 1 << 40)").twin(Twin::Root),
     Attempt::python("load a module", "reached(SYS.init_module, None, 0, b'')\nreached(SYS.finit_module, -1, b'', 0)").twin(Twin::Root),
     Attempt::python("take a module away", "reached(SYS.delete_module, b'no-such-module', 0x800)").twin(Twin::Root),
     Attempt::python("switch process accounting", "reached(SYS.acct, b'/nowhere')").twin(Twin::Root),
     Attempt::python("change quotas", "reached(SYS.quotactl, 0x80000800, b'/nowhere', 0, None)").twin(Twin::Root),
+    Attempt::python("change quotas by a descriptor", "reached(SYS.quotactl_fd, -1, 0x80000800, 0, None)").twin(Twin::Root),
     Attempt::python("swap", "reached(SYS.swapon, b'/nowhere', 0)\nreached(SYS.swapoff, b'/nowhere')").twin(Twin::Root),
     Attempt::python("restart the machine", "reached(SYS.reboot, 1, 2, 3, None)").twin(Twin::Root),
     Attempt::python("read the kernel's messages", "reached(SYS.syslog, 3, ctypes.create_string_buffer(64), 64)").twin(Twin::Root),
@@ -122,6 +127,8 @@ reached(467, -1, None, 0, None, 0)")
 reached(SYS.settimeofday, ctypes.create_string_buffer(struct.pack('qq', 0, -1)), None)",
     )
     .twin(Twin::Root),
+    Attempt::python("tune the clock", "reached(SYS.adjtimex, None)").twin(Twin::Root),
+    Attempt::python("tune a clock by its name", "reached(SYS.clock_adjtime, 0, None)").twin(Twin::Root),
     Attempt::python("make a call of the x32 architecture", "call(SYS.getpid | 0x40000000)\ngot()")
         .needs("[ $(uname -m) = x86_64 ]"),
     Attempt::python(
@@ -181,6 +188,28 @@ for line in subprocess.run(['cat', '/proc/self/status'], capture_output=True, te
     Attempt::python("open a file of /sys for writing", "if writable(['/sys/kernel', '/sys/power', '/sys/module', '/sys/class/net']): got()")
         .twin(Twin::Root),
     Attempt::python("open a file of a cgroup's for writing", "if writable(['/sys/fs/cgroup']): got()").twin(Twin::Root),
+    Attempt::python("list the keys of the user's", "if allowed(lambda: open('/proc/keys').close()): got()")
+        .needs("test -e /proc/keys"),
+    Attempt::python(
+        "learn where the kernel lies in memory",
+        "if any(int(line.split()[0], 16) for line in open('/proc/kallsyms')): got()",
+    )
+    .twin(Twin::Root)
+    .needs("test -r /proc/kallsyms"),
+    Attempt::python(
+        "list the mounts of another namespace",
+        "import fcntl
+# NS_GET_MNTNS_ID, listmount: of Linux 6.11
+own, found = bytearray(8), ctypes.create_string_buffer(8 * 64)
+fcntl.ioctl(os.open('/proc/self/ns/mnt', os.O_RDONLY), 0x8008B705, own)
+own = struct.unpack('Q', own)[0]
+for other in [number for number in range(max(own - 2000, 1), own + 100) if number != own] + list(range(1, 50)):
+    # Of a mount namespace, and from its root on.
+    request = ctypes.create_string_buffer(struct.pack('IIQQQ', 32, 0, (1 << 64) - 1, 0, other))
+    if other != own and call(458, request, found, 64, 0)[0] > 0: got(); break",
+    )
+    .twin(OWN_MOUNTS)
+    .needs("awk -F. '{exit !($1 > 6 || $1 == 6 && $2 >= 11)}' /proc/sys/kernel/osrelease"),
     Attempt::python(
         "read what only root may know about the machine",
         "for name in ('kcore', 'kmsg', 'kpagecgroup', 'kpagecount', 'kpageflags', 'pagetypeinfo', 'slabinfo', 'timer_list', 'vmallocinfo'):

@@ -106,4 +106,44 @@ signal.pause()",
     )
     .seen_by(SURVIVED)
     .killed(),
+    Attempt::python(
+        "live on by forking faster than one is killed",
+        "import fcntl
+lock = open('lock', 'w')
+fcntl.flock(lock, fcntl.LOCK_EX)
+open('pids', 'a').write(f'{os.getpid()}\\n')
+if os.fork() == 0:
+    open('ready', 'w').close()
+    # An end of its own, should nobody end it.
+    for _ in range(20000):
+        if os.path.exists('stop') or os.fork(): os._exit(0)
+        os.setsid()
+    os._exit(0)
+signal.pause()",
+    )
+    .seen_by(SURVIVED)
+    .killed()
+    .after("touch workspace/stop"),
+    Attempt::python(
+        "live on below a keeper of orphans of one's own",
+        "import fcntl
+open('pids', 'a').write(f'{os.getpid()}\\n')
+PR_SET_CHILD_SUBREAPER = 36
+if os.fork() == 0:
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    os.setsid()
+    open('pids', 'a').write(f'{os.getpid()}\\n')
+    if os.fork() == 0:
+        if os.fork() == 0:
+            lock = open('lock', 'w')
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            open('pids', 'a').write(f'{os.getpid()}\\n')
+            open('ready', 'w').close()
+            time.sleep(1000)
+        os._exit(0)
+    time.sleep(1000)
+signal.pause()",
+    )
+    .seen_by(SURVIVED)
+    .killed(),
 ];

@@ -49,6 +49,12 @@ if allowed(lambda: socket.socket().sendto(b'x', MSG_FASTOPEN, ('127.0.0.1', tcp)
     if allowed(lambda: socket.socket(family, socket.SOCK_RAW, 1)): got()",
     )
     .twin(Twin::Root),
+    Attempt::python(
+        "make a socket of a protocol that has a module loaded",
+        "for family in (socket.AF_INET, socket.AF_INET6):
+    # SCTP, DCCP, L2TP, UDP-Lite. There is no socket of type 15.
+    for protocol in (132, 33, 115, 136): reached(SYS.socket, family, 15, protocol)",
+    ),
     Attempt::python("make a socket to the hypervisor", "if allowed(lambda: socket.socket(40, socket.SOCK_STREAM)): got()")
         .needs("/usr/bin/python3 -c 'import socket; socket.socket(40, socket.SOCK_STREAM)'"),
     Attempt::python("make a socket to the kernel's ciphers", "if allowed(lambda: socket.socket(38, socket.SOCK_SEQPACKET)): got()")

@@ -6,6 +6,12 @@ const SYS_RESOURCE: u8 = 24;
 
 pub const ATTEMPTS: &[Attempt] = &[
     Attempt::python("run ahead of everybody", "if allowed(lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))): got()").twin(Twin::Root),
+    Attempt::python(
+        "run by deadlines, ahead of everybody",
+        "attributes = struct.pack('IIQiIQQQ', 48, 6, 0, 0, 0, 10 ** 6, 10 ** 7, 10 ** 7)
+if call(SYS.sched_setattr, 0, ctypes.create_string_buffer(attributes), 0)[0] == 0: got()",
+    )
+    .twin(Twin::Root),
     Attempt::python("raise one's own priority", "if allowed(lambda: os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) - 1)): got()").twin(Twin::Root),
     Attempt::python(
         "read and write disks ahead of everybody",

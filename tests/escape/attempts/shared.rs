@@ -42,6 +42,17 @@ if made == 700: got()",
 if allowed(lambda: fcntl.fcntl(os.open('README', os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK)): got()",
     ),
     Attempt::python(
+        "hold a lease on a directory that the host wants to change",
+        "F_SETDELEG = 1024 + 16
+import fcntl
+try:
+    fcntl.fcntl(os.open('.', os.O_RDONLY), F_SETDELEG, struct.pack('IHH', 0, fcntl.F_RDLCK, 0))
+    got()
+except OSError as error:
+    # Invalid: this kernel does not know it yet, and was asked.
+    if error.errno == errno.EINVAL: got()",
+    ),
+    Attempt::python(
         "slow init down by its niceness, scheduler, processors or input and output",
         "import subprocess
 init = family()[1]
@@ -61,7 +72,7 @@ if call(ioprio, 2, group, 3 << 13)[0] == 0: got()",
     Attempt::python(
         "slow everybody of this user down, init too",
         "ioprio = 251 if os.uname().machine == 'x86_64' else 30
-if allowed(lambda: os.setpriority(os.PRIO_USER, 0, 1)): got()
+if allowed(lambda: os.setpriority(os.PRIO_USER, 0, 19)): got()
 if call(ioprio, 3, 0, (2 << 13) | 4)[0] == 0: got()",
     )
     // Outside it would slow down the tests' own user.
@@ -74,6 +85,11 @@ handle = call(SYS.pidfd_open, family()[1], 0)[0]
 if handle >= 0: reached(440, handle, vector, 1, 20, 0)",
     )
     .twin(Twin::Root),
+    Attempt::python(
+        "have init's memory moved",
+        "mask = ctypes.create_string_buffer(8)
+reached(SYS.migrate_pages, family()[1], 64, mask, mask)",
+    ),
     Attempt::shell(
         "signal everybody at once",
         "kill -URG -1; kill -CHLD -1; true",
