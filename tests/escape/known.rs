@@ -119,6 +119,18 @@ const LIMITS: &[Limit] = &[
     },
     Limit {
         modes: WITHOUT_NAMESPACES,
+        who: Who::All,
+        reason: "no namespace can be made: nothing in /proc can be masked",
+        attempts: &["list the keys of the user's"],
+    },
+    Limit {
+        modes: WITHOUT_NAMESPACES,
+        who: Who::All,
+        reason: "nothing can be masked in a HOME that is shown whole; the daemon does not list this loss",
+        attempts: &["read a secret where a profile shows HOME"],
+    },
+    Limit {
+        modes: WITHOUT_NAMESPACES,
         who: Who::Root,
         reason: "no namespace can be made: root's part of /proc cannot be masked",
         attempts: &["read what only root may know about the machine"],
