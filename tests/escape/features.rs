@@ -2,7 +2,7 @@
 
 use nix::libc;
 
-use crate::taken::{NAMESPACES, Taken, USER_NAMESPACES, When, absent, failing, refused};
+use crate::taken::{NAMESPACES, PID_NAMESPACES, Taken, USER_NAMESPACES, When, absent, failing, refused};
 
 /// What must come of a missing feature.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,7 @@ pub const FEATURES: &[Feature] = &[
         others: Weaker("the user namespace", NO_NAMESPACE),
     },
     feature("mount namespace", unshare(libc::CLONE_NEWNS), Weaker("the mount namespace", NO_MOUNTS)),
-    feature("pid namespace", unshare(libc::CLONE_NEWPID), Weaker("the pid namespace", &[PROCESSES])),
+    feature("pid namespace", PID_NAMESPACES, Weaker("the pid namespace", &[PROCESSES])),
     feature("network namespace", unshare(libc::CLONE_NEWNET), Weaker("the network namespace", &[LOOPBACK])),
     feature("entering a namespace", one(libc::SYS_setns), Weaker("the network namespace", &[LOOPBACK])),
     feature("ipc namespace", unshare(libc::CLONE_NEWIPC), Weaker("the ipc namespace", &[QUEUES])),

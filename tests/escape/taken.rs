@@ -60,11 +60,18 @@ const CALLS_OF_USER_NAMESPACES: &[Rule] = &[
     refused(libc::SYS_unshare, When::Any(0, libc::CLONE_NEWUSER as u32)),
     refused(libc::SYS_clone, When::Any(0, libc::CLONE_NEWUSER as u32)),
 ];
+const CALLS_OF_PID_NAMESPACES: &[Rule] = &[
+    absent(libc::SYS_clone3),
+    refused(libc::SYS_unshare, When::Any(0, libc::CLONE_NEWPID as u32)),
+    refused(libc::SYS_clone, When::Any(0, libc::CLONE_NEWPID as u32)),
+];
 
 /// Namespaces of every kind.
 pub const NAMESPACES: Taken = Taken::Calls(CALLS_OF_NAMESPACES);
 /// User namespaces.
 pub const USER_NAMESPACES: Taken = Taken::Calls(CALLS_OF_USER_NAMESPACES);
+/// Pid namespaces, in which init is born.
+pub const PID_NAMESPACES: Taken = Taken::Calls(CALLS_OF_PID_NAMESPACES);
 
 impl Taken {
     /// The words that stand before the daemon's own.

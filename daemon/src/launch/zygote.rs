@@ -65,6 +65,7 @@ fn launch(received: Received) {
     };
     match process::clone_sibling(birth) {
         Ok(None) => {
+            drop(telling);
             let inherited = Inherited { id, birth, outside, plan, control, report, told };
             process::exit(init::run(inherited))
         }
