@@ -1,8 +1,9 @@
 //! Filters as BPF programs: instructions of our own, a search by number, and sections that seccompiler makes of a table.
 //!
 //! seccompiler compares number after number and checks the architecture. Before it goes what it cannot say (x32 calls kill; clone3,
-//! whose flags are out of sight behind a pointer, is ENOSYS, and libc falls back to clone) and a search for the one short section
-//! that can match: when a filter is loaded the kernel walks it for every number there is.
+//! whose flags are out of sight behind a pointer, is ENOSYS, and libc falls back to clone), and what makes the road short: when a
+//! filter is loaded the kernel walks it for every number of every architecture. A foreign call is killed at once, and a search finds
+//! the one section that can match.
 
 use std::{collections::BTreeMap, env::consts::ARCH};
 
@@ -21,8 +22,9 @@ const JUMP_IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
 const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const JUMP_IF_AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-/// seccomp_data.nr.
+/// seccomp_data.nr and .arch.
 const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
 /// __X32_SYSCALL_BIT; no native call of any architecture has it.
 const X32: u32 = 0x4000_0000;
 
@@ -53,10 +55,21 @@ fn compiled(table: Table, mismatch: &SeccompAction, matched: &SeccompAction) -> 
     BpfProgram::try_from(filter).expect("the table fits a program")
 }
 
-/// The architecture is checked after this, in a section: a foreign call with the number of clone3 gets ENOSYS, every other one is
-/// killed there.
+/// The kernel's AUDIT_ARCH_ of this build, which each section compares with too.
+fn native() -> u32 {
+    match ARCH {
+        "x86_64" => 0xc000_003e,
+        "aarch64" => 0xc000_00b7,
+        "riscv64" => 0xc000_00f3,
+        other => panic!("no filters are known for {other}"),
+    }
+}
+
 fn prelude(hide_clone3: bool) -> BpfProgram {
     let mut program = vec![
+        sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: ARCHITECTURE },
+        sock_filter { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k: native() },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS },
         sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: NUMBER },
         sock_filter { code: JUMP_IF_SET, jt: 0, jf: 1, k: X32 },
         sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS },
@@ -159,11 +172,11 @@ mod tests {
             _ => Vec::new(),
         };
         let (allow, refuse) = (SeccompAction::Allow, SeccompAction::Errno(1));
-        // Where AUDIT_ARCH_ is in a program: what the first section compares with.
+        assert_eq!(compiled(Table::from([(1, Vec::new())]), &allow, &refuse)[1].k, native());
         for size in [1, SECTION, SECTION + 1, 97] {
             let table: Table = (0..size as i64).map(|call| (call * 5 + 2, rules(call))).collect();
             let flat = compiled(table.clone(), &allow, &refuse);
-            let arch = flat[1].k;
+            let arch = native();
             let searched = program(&table, &allow, &refuse, false);
             for (number, arch, argument) in
                 (0..600).flat_map(|number| [(number, arch, 0), (number, arch, 7), (number, 3, 7)])

@@ -8,6 +8,7 @@ use std::{
     fs,
     io::{self, Read},
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
     thread,
 };
 
@@ -67,7 +68,7 @@ pub fn run(inherited: Inherited) -> i32 {
     let built = process::close_all_but(&kept)
         .within(Layer::Limits, "closing inherited descriptors")
         .and_then(|()| read(plan, birth).within(Layer::Plan, "reading the plan"))
-        .and_then(|plan| build(&plan, outside));
+        .and_then(|plan| build(&Arc::new(plan), outside));
     // What init says comes behind what the zygote says: BUILT is first on the report socket. A zygote that died said it or never will.
     let _ = told.read(&mut [0]);
     match built {
@@ -107,7 +108,7 @@ struct Built {
 }
 
 /// The layers, in their order: each is what the ones after it need or could undo.
-fn build(plan: &LaunchPlan, outside: (Uid, Gid)) -> Result<Built, Failure> {
+fn build(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<Built, Failure> {
     for cgroup in &plan.cgroups {
         fs::write(cgroup, "0").within(Layer::Cgroup, format!("joining {}", cgroup.display()))?;
     }
@@ -140,8 +141,8 @@ struct Inside {
 }
 
 /// Its ids, its namespaces and the view of files; not in force yet are the privileges that are lost for good.
-fn enter(plan: &LaunchPlan, identity: Option<&Identity>, outside: (Uid, Gid)) -> Result<Inside, Failure> {
-    identity.map_or(Ok(()), |identity| namespaces::map_ids(identity, outside))?;
+fn enter(plan: &LaunchPlan, identity: Option<Identity>, outside: (Uid, Gid)) -> Result<Inside, Failure> {
+    identity.map_or(Ok(()), |identity| namespaces::map_ids(&identity, outside))?;
     namespaces::make_rest(&plan.namespaces)?;
     if plan.namespaces.uts {
         sethostname(&plan.hostname).within(Layer::UtsNamespace, "setting the host name")?;
@@ -155,32 +156,32 @@ fn enter(plan: &LaunchPlan, identity: Option<&Identity>, outside: (Uid, Gid)) ->
 }
 
 /// [`enter`], and meanwhile on a thread of its own the network and the bounds of the user namespace, which take the kernel
-/// as long. The thread is gone before anything is forked; its root stays the host's.
-fn beside(plan: &LaunchPlan, outside: (Uid, Gid)) -> Result<(Inside, Network), Failure> {
+/// as long. The thread is gone before anything is forked.
+fn beside(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<(Inside, Network), Failure> {
     let missing = || io::Error::from_raw_os_error(libc::EINVAL);
-    let identity = plan.namespaces.user.then(|| plan.identity.as_ref().ok_or_else(missing)).transpose();
+    let identity = plan.namespaces.user.then(|| plan.identity.ok_or_else(missing)).transpose();
     let identity = identity.within(Layer::Plan, "a user namespace without an identity")?;
-    let network = || {
-        identity.map_or(Ok(()), namespaces::bound_user)?;
-        network::make(plan)
+    let network = {
+        let plan = Arc::clone(plan);
+        move || {
+            identity.as_ref().map_or(Ok(()), namespaces::bound_user)?;
+            network::make(&plan)
+        }
     };
     if !plan.namespaces.net {
         let network = network()?;
         return Ok((enter(plan, identity, outside)?, network));
     }
-    thread::scope(|scope| {
-        let elsewhere = || {
-            process::leave_processor();
-            // A root of its own: init's is about to become another.
-            unshare(CloneFlags::CLONE_FS).within(Layer::NetNamespace, "keeping the host's root")?;
-            network()
-        };
-        let thread = thread::Builder::new().stack_size(BESIDE_STACK_BYTES).spawn_scoped(scope, elsewhere);
-        let thread = thread.within(Layer::Init, "making a thread")?;
-        let inside = enter(plan, identity, outside);
-        let panicked =
-            |_| Err(io::Error::from_raw_os_error(libc::EIO)).within(Layer::NetNamespace, "its thread");
-        let network = thread.join().unwrap_or_else(panicked);
-        Ok((inside?, network?))
-    })
+    let elsewhere = move || {
+        // A root of its own: init's is about to become another.
+        unshare(CloneFlags::CLONE_FS).within(Layer::NetNamespace, "keeping the host's root")?;
+        network()
+    };
+    let thread = thread::Builder::new().stack_size(BESIDE_STACK_BYTES).spawn(elsewhere);
+    let thread = thread.within(Layer::Init, "making a thread")?;
+    process::send_away(&thread);
+    let inside = enter(plan, identity, outside);
+    let panicked = |_| Err(io::Error::from_raw_os_error(libc::EIO)).within(Layer::NetNamespace, "its thread");
+    let network = thread.join().unwrap_or_else(panicked);
+    Ok((inside?, network?))
 }

@@ -5,13 +5,17 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::thread::JoinHandleExt,
+    },
     ptr,
+    thread::JoinHandle,
 };
 
 use nix::{
     libc,
-    sched::{CloneFlags, clone, sched_getaffinity, sched_getcpu, sched_setaffinity},
+    sched::{CloneFlags, CpuSet, clone, sched_getaffinity, sched_getcpu},
     unistd::{ForkResult, Pid},
 };
 
@@ -52,16 +56,18 @@ pub fn share_one_arena() {
     };
 }
 
-/// Moves the calling thread to another processor than the one it runs on, if it may use another: the scheduler may put what was made
-/// to run at the same time on one.
-pub fn leave_processor() {
-    let me = Pid::from_raw(0);
-    let left = sched_getaffinity(me).and_then(|mut processors| {
+/// Has a thread run on another processor than the caller's, if there is another: the scheduler may leave what was made to run at the
+/// same time behind its maker. With one processor only, things go one after the other.
+pub fn send_away<T>(thread: &JoinHandle<T>) {
+    let others = sched_getaffinity(Pid::from_raw(0)).and_then(|mut processors| {
         processors.unset(sched_getcpu()?)?;
-        sched_setaffinity(me, &processors)
+        Ok(processors)
     });
-    // With one processor only, EINVAL: then things run one after the other.
-    let _ = left;
+    let Ok(others) = others else { return };
+    // SAFETY: the handle keeps the thread's number its own, and nix's set is the kernel's.
+    unsafe {
+        libc::pthread_setaffinity_np(thread.as_pthread_t(), size_of::<CpuSet>(), (&raw const others).cast())
+    };
 }
 
 /// Runs `child` in a new process that has the caller's memory until it execs or ends, which this waits for: no page table is
