@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dunlin_harness::{Running, User, World, processes_with, until, users};
+use dunlin_harness::{Running, User, World, processes_with, skip, until, users};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
@@ -168,6 +168,30 @@ fn without_a_cgroup_the_biggest_session_of_a_sandbox_that_uses_too_much_is_ended
         let notes = world.session("small")["notes"].to_string();
         assert!(notes.contains("limits.memory is kept by a look"), "{notes}");
         world.dunlin(&["kill", "common"]).expect(0);
+    }
+}
+
+#[test]
+fn what_uses_more_than_a_cgroup_gives_is_ended_and_its_sandbox_stays() {
+    for parent in ["workspace-write", "unconfined"] {
+        let world = world(User::Own, parent, "memory = { value = \"64MiB\", hard = true }");
+        let first = world.dunlin(&["run", "-p", "limited", "--", "true"]);
+        if first.err().contains("no memory cgroup") {
+            return skip("memory cgroup", "none can be made here");
+        }
+        first.expect(0);
+        start(&world, "small", "exec sleep 1000");
+        let private = "x = bytearray(b'x') * (200 << 20)";
+        // What uses it up is smaller than init, for the kernel counts by process only what each has mapped.
+        let file = "os.dup2(os.memfd_create('x'), 1); os.execvp('head', ['head', '-c', '200M', '/dev/zero'])";
+        for (name, code) in [("private", private), ("file", file)] {
+            world.write(&world.workspace().join(format!("{name}.py")), &format!("import os\n{code}\n"));
+            start(&world, name, &format!("exec python3 {name}.py"));
+            let session = ended(&world, name);
+            assert_eq!(session["signal"], "SIGKILL", "{name} under {parent}: {session}");
+            world.dunlin(&["run", "-p", "limited", "--", "true"]).expect(0);
+        }
+        assert_ne!(world.session("small")["state"], "lost", "the sandbox under {parent} stays");
     }
 }
 

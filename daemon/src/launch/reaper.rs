@@ -88,6 +88,7 @@ struct Reaper {
 impl Reaper {
     fn serve(mut self, filter: &[u8]) -> io::Result<()> {
         self.say(STARTED, self.command.as_raw(), 0)?;
+        family::offer(self.command);
         // From here on the reaper can do no more than reapers do. Its end, on a failure, is the command's: init kills it.
         seccomp::load(filter)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
