@@ -3,11 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
 };
 
-use dunlin_harness::{Api, World, until};
+use dunlin_harness::{Api, World, cgroups_of, until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -26,7 +26,7 @@ struct Footprint {
     children: BTreeMap<String, usize>,
     descriptors: usize,
     mounts: BTreeSet<String>,
-    cgroups: BTreeSet<String>,
+    cgroups: BTreeSet<PathBuf>,
     files: BTreeSet<String>,
 }
 
@@ -48,32 +48,13 @@ impl Footprint {
             children,
             descriptors,
             mounts: mounts.map(str::to_owned).collect(),
-            cgroups: cgroups(keeper),
+            cgroups: cgroups_of(keeper),
             files: ["state", "run", "workspace", "home"]
                 .iter()
                 .flat_map(|name| tree(&world.path(name)))
                 .collect(),
         }
     }
-}
-
-/// Groups that this keeper's name stands on.
-fn cgroups(keeper: Pid) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut places = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
-    while let Some(place) = places.pop() {
-        for entry in fs::read_dir(&place).into_iter().flatten().flatten() {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(&format!("dunlin-{keeper}-")) {
-                found.insert(entry.path().display().to_string());
-            }
-            places.push(entry.path());
-        }
-    }
-    found
 }
 
 /// Everything below a directory but what grows by design: the undo store and lock files stay, by name.
@@ -196,7 +177,7 @@ fn a_keeper_killed_in_the_middle_of_a_launch_takes_all_along_and_the_next_one_ti
         world.stop_daemon();
         let _ = launch.join().expect("no panic");
         world.start_daemon();
-        until("the next keeper's worker has swept", || cgroups(keeper).is_empty().then_some(()));
+        until("the next keeper's worker has swept", || cgroups_of(keeper).is_empty().then_some(()));
         // The dead keeper's worker may take a connection with it; clients try again.
         let start = || Api::new(&world, "workspace-write").start("one", &["true"]).ok();
         until("a launch works again", start);

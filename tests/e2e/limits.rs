@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dunlin_harness::{Running, User, World, processes_with, skip, until, users};
+use dunlin_harness::{Running, User, World, cgroups_of, processes_with, skip, until, users};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
@@ -181,6 +181,13 @@ fn what_uses_more_than_a_cgroup_gives_is_ended_and_its_sandbox_stays() {
         }
         first.expect(0);
         start(&world, "small", "exec sleep 1000");
+        for (file, bound) in [("memory.swap.max", "0"), ("memory.memsw.limit_in_bytes", "67108864")] {
+            for group in cgroups_of(world.pid("keeper")) {
+                // Absent in the group of another controller, and where the kernel does not count swap.
+                let set = std::fs::read_to_string(group.join(file)).unwrap_or(bound.to_owned());
+                assert_eq!(set.trim(), bound, "{file}: what is above the limit would go on in swap");
+            }
+        }
         let private = "x = bytearray(b'x') * (200 << 20)";
         // What uses it up is smaller than init, for the kernel counts by process only what each has mapped.
         let file = "os.dup2(os.memfd_create('x'), 1); os.execvp('head', ['head', '-c', '200M', '/dev/zero'])";

@@ -3,6 +3,7 @@
 //! A world leaves nothing behind: its daemon is ended by its pid, and the world insists that every process of it is gone.
 
 pub mod api;
+pub mod cgroups;
 pub mod crowd;
 pub mod grid;
 pub mod model_server;
@@ -13,6 +14,7 @@ pub mod until;
 pub mod world;
 
 pub use api::{Api, processes_with};
+pub use cgroups::cgroups_of;
 pub use grid::Grid;
 pub use run::{Finished, Running};
 pub use terminal::Terminal;

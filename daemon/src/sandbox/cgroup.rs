@@ -5,7 +5,8 @@
 //! where root may make groups. Without either nothing is made and `policy` says what that loses.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -72,8 +73,10 @@ impl CgroupPlace {
         let result = match self {
             Self::None => Ok(()),
             Self::Unified(place) => {
+                let no_swap = memory.as_ref().map(|_| "0".to_owned());
                 let values = [("pids.max", processes), ("memory.max", memory)];
-                add(&mut made, place.join(name), &values)
+                add(&mut made, place.join(&name), &values)
+                    .and_then(|()| bound_swap(&place.join(name), "memory.swap.max", no_swap))
             }
             Self::Split { pids, memory: place } => {
                 let count = pids.iter().try_for_each(|place| {
@@ -81,7 +84,8 @@ impl CgroupPlace {
                 });
                 count.and_then(|()| {
                     place.iter().try_for_each(|place| {
-                        add(&mut made, place.join(&name), &[("memory.limit_in_bytes", memory.clone())])
+                        add(&mut made, place.join(&name), &[("memory.limit_in_bytes", memory.clone())])?;
+                        bound_swap(&place.join(&name), "memory.memsw.limit_in_bytes", memory.clone())
                     })
                 })
             }
@@ -126,6 +130,16 @@ fn add(made: &mut Vec<PathBuf>, directory: PathBuf, values: &[(&str, Option<Stri
         }
     }
     Ok(())
+}
+
+/// What is above the bound on memory must not go on in swap. A kernel that does not count swap has no such file.
+fn bound_swap(group: &Path, file: &str, value: Option<String>) -> io::Result<()> {
+    let Some(value) = value else { return Ok(()) };
+    match fs::OpenOptions::new().write(true).open(group.join(file)) {
+        Ok(mut file) => file.write_all(value.as_bytes()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The keeper that made a group of this name.
