@@ -122,8 +122,8 @@ async fn wait_until_ready(
     }
 }
 
-/// Under the user's service manager if one answers, so that a logout does not end it; else on its own. The child
-/// is given only where its end says something about the daemon.
+/// Under the user's service manager if one answers and lives long enough, so that a logout does not end it; else on its
+/// own. The child is given only where its end says something about the daemon.
 fn launch(address: &Address, log: &Path) -> Result<Option<Child>, LinkError> {
     let daemon =
         find_daemon(std::env::var_os("DUNLIND"), std::env::current_exe().ok(), std::env::var_os("PATH"))?;
@@ -139,7 +139,7 @@ fn launch(address: &Address, log: &Path) -> Result<Option<Child>, LinkError> {
         address.state_dir.clone().into(),
     ];
     let output = open_private(log).map_err(|source| LinkError::Make { path: log.to_path_buf(), source })?;
-    if user_manager_answers() && launch_as_service(&own, &arguments, log) {
+    if user_manager_answers() && manager_stays() && launch_as_service(&own, &arguments, log) {
         return Ok(None);
     }
     let child = Command::new(own)
@@ -178,6 +178,24 @@ fn user_manager_answers() -> bool {
     std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|runtime| {
         std::os::unix::net::UnixStream::connect(Path::new(&runtime).join("systemd/private")).is_ok()
     })
+}
+
+/// Whether a service of the user's manager lives as long as a process of the caller's own.
+fn manager_stays() -> bool {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
+    let lingers = user.is_some_and(|user| Path::new("/var/lib/systemd/linger").join(user.name).exists());
+    let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    lives_as_long(lingers, &cgroup, || {
+        let mut logind = Command::new("loginctl");
+        logind.args(["show-user", "--property=KillUserProcesses", "--value"]).stdin(Stdio::null());
+        logind.output().is_ok_and(|said| said.stdout.trim_ascii() == b"no")
+    })
+}
+
+/// Without lingering the manager ends soon after the last logout, with its services; what a session of logind's has started
+/// goes on, unless logind is told to end it too.
+fn lives_as_long(lingers: bool, own_cgroup: &str, session_goes_on: impl FnOnce() -> bool) -> bool {
+    lingers || own_cgroup.contains("/user@") || !session_goes_on()
 }
 
 /// Leaves the caller's session and terminal and becomes `command`. Returns only if that cannot be executed.
@@ -293,6 +311,16 @@ mod tests {
                 .map(|name| (OsString::from(name), OsString::from("x")));
         let kept: Vec<_> = kept_environment(all.into_iter()).map(|(name, _)| name).collect();
         assert_eq!(kept, ["HOME", "LC_ALL"]);
+    }
+
+    #[test]
+    fn a_daemon_is_no_service_of_a_manager_that_a_logout_ends_sooner() {
+        let session = "0::/user.slice/user-1000.slice/session-3.scope\n";
+        let service = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/vte-spawn-1.scope\n";
+        assert!(!lives_as_long(false, session, || true));
+        assert!(lives_as_long(true, session, || true), "the manager stays");
+        assert!(lives_as_long(false, session, || false), "the session's processes end sooner");
+        assert!(lives_as_long(false, service, || true), "the caller ends with the manager");
     }
 
     #[test]
