@@ -31,8 +31,9 @@ fn runtime(command: Option<&cli::Command>) -> std::io::Result<Runtime> {
 pub fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     if let Some(cli::Command::Daemon(cli::DaemonCommand::Launch(launch))) = &cli.command {
-        let error = link::become_daemon(&launch.daemon, &launch.serve_socket, &launch.state_dir);
-        return commands::Failure::cannot_execute(&launch.daemon, &error).tell();
+        let cli::LaunchArgs { daemon, serve_socket, state_dir, delegated } = launch;
+        let error = link::become_daemon(daemon, serve_socket, state_dir, *delegated);
+        return commands::Failure::cannot_execute(daemon, &error).tell();
     }
     if let Some(cli::Command::Daemon(cli::DaemonCommand::Detached(detached))) = &cli.command {
         let error = link::run_detached(&detached.command);

@@ -9,7 +9,9 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     config,
     keeper::boot::{self, Place},
-    launch, paths, serve,
+    launch, paths,
+    sandbox::cgroup::CgroupPlace,
+    serve,
 };
 
 /// Owns persistent terminal sessions inside sandboxes.
@@ -25,13 +27,22 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve in the foreground until SIGTERM or `dunlin daemon stop`
-    Serve(Where),
+    Serve(Serve),
     /// Serve clients for a keeper (started by it, with its socket as standard input)
     #[command(hide = true)]
     Worker(Where),
     /// Clone inits for a keeper (started by it, with its socket as standard input)
     #[command(hide = true)]
     Zygote,
+}
+
+#[derive(Args)]
+struct Serve {
+    #[command(flatten)]
+    place: Where,
+    /// The cgroup it is started in is its own to divide (Delegate=yes)
+    #[arg(long)]
+    delegated: bool,
 }
 
 #[derive(Args)]
@@ -57,8 +68,9 @@ impl Where {
 /// Parses, runs, and says how it went.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Serve(place) => {
+        Command::Serve(Serve { place, delegated }) => {
             let place = Place { socket: place.socket(), state: place.state() };
+            CgroupPlace::make_room(delegated);
             // A worker that starts later must not be the first to stumble over it.
             config::load(&paths::config_directory())
                 .map_err(anyhow::Error::from)

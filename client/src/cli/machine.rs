@@ -322,6 +322,8 @@ pub struct LaunchArgs {
     pub serve_socket: PathBuf,
     #[arg(long)]
     pub state_dir: PathBuf,
+    #[arg(long)]
+    pub delegated: bool,
 }
 
 #[derive(Debug, Args)]

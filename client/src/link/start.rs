@@ -169,7 +169,7 @@ fn launch_as_service(own: &Path, arguments: &[OsString], log: &Path) -> bool {
         variable.push(value);
         command.arg(variable);
     }
-    command.arg("--").arg(own).args(arguments);
+    command.arg("--").arg(own).args(arguments).arg("--delegated");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
@@ -207,7 +207,7 @@ pub fn run_detached(command: &[std::ffi::OsString]) -> io::Error {
 
 /// In the process that becomes the daemon: leave the caller's session, directory, descriptors and environment.
 /// Returns only if the daemon cannot be executed. Must run while this process has one thread.
-pub fn become_daemon(daemon: &Path, socket: &Path, state_dir: &Path) -> io::Error {
+pub fn become_daemon(daemon: &Path, socket: &Path, state_dir: &Path, delegated: bool) -> io::Error {
     // Fails only for the leader of a process group, and a service manager starts its services as that.
     let _ = nix::unistd::setsid();
     if let Err(error) = std::env::set_current_dir("/").and_then(|()| close_inherited()) {
@@ -219,6 +219,7 @@ pub fn become_daemon(daemon: &Path, socket: &Path, state_dir: &Path) -> io::Erro
         .arg(socket)
         .arg("--state-dir")
         .arg(state_dir)
+        .args(delegated.then_some("--delegated"))
         .env_clear()
         .envs(kept_environment(std::env::vars_os()))
         .exec()

@@ -35,6 +35,9 @@ pub enum CgroupPlace {
 /// Our groups' names begin with this, followed by the keeper's pid, the sandbox, the worker's pid and the launch.
 const PREFIX: &str = "dunlin-";
 
+/// The daemon's own group, inside the one that it was started in, if that was delegated to it.
+const OWN: &str = "daemon";
+
 /// Launches of this worker: the group of one that failed stays until the kernel has buried its processes.
 static LAUNCHES: AtomicU64 = AtomicU64::new(0);
 
@@ -51,6 +54,21 @@ impl CgroupPlace {
         let pids = split(&own, &mounts, "pids").filter(writable);
         let memory = split(&own, &mounts, "memory").filter(writable);
         if pids.is_none() && memory.is_none() { Self::None } else { Self::Split { pids, memory } }
+    }
+
+    /// Makes room in the version 2 group that this process was started in, if a service manager delegated that to it: a group that
+    /// holds processes has no limited children, so the daemon moves into one of its own, and the sandboxes' lie beside it. There
+    /// they end with the service, and within its limits. `told`: whoever starts the daemon says that it is delegated; a user's
+    /// service manager does not leave the mark. What fails is taken back, and [`Self::probe`] finds what there is.
+    pub fn make_room(told: bool) {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        if let Some(group) = own_group(&own, &mounts)
+            && (told || is_marked(&group))
+            && let Err(error) = move_inside(&group, std::process::id())
+        {
+            eprintln!("dunlind: no groups can be made in {}: {error}", group.display());
+        }
     }
 
     /// Whether memory can be limited.
@@ -147,11 +165,44 @@ fn owner(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
 }
 
-/// The parent of our own version 2 group: our own holds processes, and such a group cannot have limited children.
-fn unified(own: &str, mounts: &str) -> Option<PathBuf> {
+/// Our own version 2 group.
+fn own_group(own: &str, mounts: &str) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"))?.split(' ').nth(1)?;
-    Path::new(mount).join(path).parent().map(Path::to_path_buf).filter(|place| place.starts_with(mount))
+    Some(Path::new(mount).join(path))
+}
+
+/// The parent of our own version 2 group: our own holds processes, and such a group cannot have limited children.
+fn unified(own: &str, mounts: &str) -> Option<PathBuf> {
+    let root = own_group("0::/", mounts)?;
+    own_group(own, mounts)?.parent().map(Path::to_path_buf).filter(|place| place.starts_with(root))
+}
+
+/// The mark that the system's service manager leaves on what it delegates.
+fn is_marked(group: &Path) -> bool {
+    let mark = |name| xattr::get(group, name).is_ok_and(|value| value.as_deref() == Some(b"1"));
+    mark("user.delegate") || mark("trusted.delegate")
+}
+
+/// Moves a process that is alone in its group into a child of it, and lets its children have both controllers.
+fn move_inside(group: &Path, process: u32) -> io::Result<()> {
+    let has = fs::read_to_string(group.join("cgroup.controllers"))?;
+    if !["pids", "memory"].iter().all(|name| has.split_whitespace().any(|had| had == *name)) {
+        return Err(io::Error::other("the controllers pids and memory are not delegated"));
+    }
+    if fs::read_to_string(group.join("cgroup.procs"))?.trim() != process.to_string() {
+        return Err(io::Error::other("it holds other processes"));
+    }
+    let own = group.join(OWN);
+    // One that had this group before may have left it.
+    fs::create_dir(&own).or_else(|error| if own.is_dir() { Ok(()) } else { Err(error) })?;
+    let moved = fs::write(own.join("cgroup.procs"), process.to_string())
+        .and_then(|()| fs::write(group.join("cgroup.subtree_control"), "+pids +memory"));
+    if moved.is_err() {
+        let _ = fs::write(group.join("cgroup.procs"), process.to_string());
+        let _ = fs::remove_dir(&own);
+    }
+    moved
 }
 
 /// Whether children of this group get both controllers, and we may make some.
@@ -225,6 +276,32 @@ mod tests {
         fs::remove_file(without_processes.path().join("cgroup.procs")).unwrap();
         assert!(!can_delegate(without_processes.path()), "nobody can be put into a child");
         assert!(!can_delegate(Path::new("/nowhere")));
+    }
+
+    #[test]
+    fn who_is_alone_in_a_delegated_group_makes_room_in_it_or_stays() {
+        let delegated = |controllers: &str, processes: &str| {
+            let place = group("");
+            fs::write(place.path().join("cgroup.controllers"), controllers).unwrap();
+            fs::write(place.path().join("cgroup.procs"), processes).unwrap();
+            place
+        };
+        let read = |place: &tempfile::TempDir, name: &str| fs::read_to_string(place.path().join(name));
+        let place = delegated("cpu memory pids\n", "7\n");
+        move_inside(place.path(), 7).unwrap();
+        assert_eq!(read(&place, "daemon/cgroup.procs").unwrap(), "7");
+        assert_eq!(read(&place, "cgroup.subtree_control").unwrap(), "+pids +memory");
+        for (controllers, processes) in [("memory pids\n", "7\n8\n"), ("memory\n", "7\n"), ("pids\n", "7\n")]
+        {
+            let place = delegated(controllers, processes);
+            assert!(move_inside(place.path(), 7).is_err(), "{controllers} {processes}");
+            assert!(!place.path().join(OWN).exists());
+        }
+        let place = delegated("memory pids\n", "7\n");
+        fs::remove_file(place.path().join("cgroup.subtree_control")).unwrap();
+        fs::create_dir(place.path().join("cgroup.subtree_control")).unwrap();
+        assert!(move_inside(place.path(), 7).is_err());
+        assert_eq!(read(&place, "cgroup.procs").unwrap(), "7", "it went back");
     }
 
     #[test]

@@ -119,7 +119,7 @@ fn cgroup(machine: &Machine) -> String {
         "make the pids controller writable (cgroup v1), or start the daemon in a delegated cgroup v2"
             .to_owned()
     } else {
-        "start the daemon with `systemd-run --user -p Delegate=yes dunlind serve`".to_owned()
+        "start the daemon with `systemd-run --user -p Delegate=yes dunlind serve --delegated`".to_owned()
     }
 }
 
