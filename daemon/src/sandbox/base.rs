@@ -18,20 +18,6 @@ const DEVICE_LINKS: &[(&str, &str)] = &[
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// Parts of /proc that kuid 0 could write to without any capability. Init's files are root's, as those of all that is undumpable:
-/// its scheduling group and its place in the order of the out-of-memory killer.
-const PROC_READ_ONLY: &[&str] = &[
-    "/proc/1",
-    "/proc/acpi",
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/pressure",
-    "/proc/scsi",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
-
 /// Parts of /proc that tell about the whole machine.
 const PROC_MASKED: &[&str] = &[
     "/proc/kcore",
@@ -57,7 +43,7 @@ const LOGIN_TEXT: &str = "# made by dunlin: a login shell keeps the PATH of its 
 
 /// Paths whose existence on the host decides about a step below.
 pub fn conditions() -> Vec<PathBuf> {
-    let names = DEVICES.iter().chain(PROC_READ_ONLY).chain(PROC_MASKED);
+    let names = DEVICES.iter().chain(PROC_MASKED);
     names.map(PathBuf::from).chain([PathBuf::from("/dev/mqueue")]).collect()
 }
 
@@ -134,11 +120,10 @@ fn proc(policy: &Policy, view: &FsView) -> Vec<MountStep> {
     if policy.profile.userns {
         return steps;
     }
-    let there = |names: &'static [&'static str]| {
-        names.iter().map(PathBuf::from).filter(|path| view.trace(path).is_some())
-    };
-    steps.extend(there(PROC_READ_ONLY).map(|target| MountStep::Pin { target, access: Access::Read }));
-    steps.extend(there(PROC_MASKED).map(|target| MountStep::Mask { target }));
+    let pin = |target: &PathBuf| MountStep::Pin { target: target.clone(), access: Access::Read };
+    steps.extend(view.kernel_files.iter().map(pin));
+    let masked = PROC_MASKED.iter().map(PathBuf::from).filter(|path| view.trace(path).is_some());
+    steps.extend(masked.map(|target| MountStep::Mask { target }));
     steps
 }
 

@@ -59,7 +59,9 @@ pub fn policy(want: &Want) -> Policy {
 
 /// A view in which these directories (with a slash at the end) and files exist, and these links.
 pub fn view(paths: &[&str], links: &[(&str, &str)]) -> FsView {
-    let mut view = FsView::default();
+    let kernel_files = paths.iter().filter(|path| path.starts_with("/proc/") && path.ends_with('/'));
+    let kernel_files = kernel_files.map(|path| PathBuf::from(path.trim_end_matches('/'))).collect();
+    let mut view = FsView { kernel_files, ..FsView::default() };
     for path in paths {
         let kind = if path.ends_with('/') { Kind::Directory } else { Kind::File };
         let real = PathBuf::from(path.trim_end_matches('/'));

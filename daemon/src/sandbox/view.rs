@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
     ops::Bound,
-    os::unix::fs::FileTypeExt,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -34,6 +34,8 @@ pub struct FsView {
     pub search_path: BTreeSet<PathBuf>,
     /// Mount points of the host.
     pub mount_points: BTreeSet<PathBuf>,
+    /// What kuid 0 could write to in /proc without any capability.
+    pub kernel_files: BTreeSet<PathBuf>,
     /// The repositories that lie in the workspace or that it belongs to.
     pub repositories: Repositories,
     /// Unix sockets in granted trees.
@@ -45,7 +47,8 @@ pub struct FsView {
 impl FsView {
     /// Looks. `always` are further paths whose existence matters.
     pub fn gather(policy: &Policy, grants: &Grants, always: &[PathBuf]) -> Result<Self, SandboxError> {
-        let mut view = Self { mount_points: mount_points(), ..Self::default() };
+        let kernel_files = kernel_files(Path::new("/proc"));
+        let mut view = Self { mount_points: mount_points(), kernel_files, ..Self::default() };
         let mut tracer = Tracer::default();
         let lists = [&grants.read, &grants.write, &grants.overlay, &grants.protect, &grants.hide];
         let named: Vec<&PathBuf> = lists.into_iter().flatten().chain(always).collect();
@@ -213,6 +216,21 @@ fn is_system(path: &Path) -> bool {
 fn is_windows(path: &Path) -> bool {
     let drive = path.strip_prefix("/mnt").ok().and_then(|below| below.components().next());
     drive.is_some_and(|drive| drive.as_os_str().len() == 1)
+}
+
+/// Every directory of a /proc that is no process's, and the files that their owner may write to: which there are, and whether
+/// a capability guards them, is each kernel's and each module's affair. Init's files are root's, as those of all that is
+/// undumpable: its scheduling group and its place in the order of the out-of-memory killer.
+fn kernel_files(proc: &Path) -> BTreeSet<PathBuf> {
+    let is_process = |name: &std::ffi::OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    let may_be_written = |entry: &fs::DirEntry| {
+        entry
+            .metadata()
+            .is_ok_and(|facts| facts.is_dir() || facts.is_file() && facts.permissions().mode() & 0o222 != 0)
+    };
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    let own = entries.filter(|entry| !is_process(&entry.file_name()) && may_be_written(entry));
+    own.map(|entry| entry.path()).chain([proc.join("1")]).collect()
 }
 
 fn mount_points() -> BTreeSet<PathBuf> {

@@ -19,6 +19,21 @@ fn mount_points_with_odd_names_are_read() {
 }
 
 #[test]
+fn what_a_kernel_of_any_build_lets_root_write_in_proc_is_found() {
+    let (_tree, root) = tree();
+    for directory in ["1", "77", "sys", "dynamic_debug"] {
+        fs::create_dir(root.join(directory)).unwrap();
+    }
+    for (name, mode) in [("mtrr", 0o644), ("sysrq-trigger", 0o200), ("stat", 0o444), ("kmsg", 0o400)] {
+        fs::write(root.join(name), "").unwrap();
+        fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    symlink("77", root.join("self")).unwrap();
+    let expected = ["1", "dynamic_debug", "mtrr", "sys", "sysrq-trigger"].map(|name| root.join(name));
+    assert_eq!(kernel_files(&root), BTreeSet::from(expected));
+}
+
+#[test]
 fn path_entries_bring_their_installation_and_what_their_links_need() {
     let (_tree, root) = tree();
     for directory in ["venv/bin", "opt/python/bin", ".local/bin", "work/private", "empty"] {
