@@ -189,16 +189,23 @@ fn what_uses_more_than_a_cgroup_gives_is_ended_and_its_sandbox_stays() {
             }
         }
         let private = "x = bytearray(b'x') * (200 << 20)";
-        // What uses it up is smaller than init, for the kernel counts by process only what each has mapped.
-        let file = "os.dup2(os.memfd_create('x'), 1); os.execvp('head', ['head', '-c', '200M', '/dev/zero'])";
+        // What uses it up is smaller than init and bigger than its neighbour: the kernel counts by process only what each has mapped.
+        let file =
+            "os.dup2(os.memfd_create('x'), 1); os.execvp('dd', ['dd', 'if=/dev/zero', 'bs=4M', 'count=50'])";
         for (name, code) in [("private", private), ("file", file)] {
             world.write(&world.workspace().join(format!("{name}.py")), &format!("import os\n{code}\n"));
             start(&world, name, &format!("exec python3 {name}.py"));
             let session = ended(&world, name);
             assert_eq!(session["signal"], "SIGKILL", "{name} under {parent}: {session}");
+            assert_eq!(session["ended_by_limit"], "limits.memory = 64MiB", "{name} under {parent}");
             world.dunlin(&["run", "-p", "limited", "--", "true"]).expect(0);
         }
-        assert_ne!(world.session("small")["state"], "lost", "the sandbox under {parent} stays");
+        start(&world, "shell", "python3 private.py; exit $?");
+        assert_eq!(ended(&world, "shell")["ended_by_limit"], "limits.memory = 64MiB", "told by its shell");
+        world.dunlin(&["signal", "small", "KILL"]).expect(0);
+        let small = ended(&world, "small");
+        assert_eq!(small["signal"], "SIGKILL", "the sandbox under {parent} stays: {small}");
+        assert_eq!(small["ended_by_limit"], Value::Null, "it was killed by a person: {small}");
     }
 }
 

@@ -138,6 +138,16 @@ impl CgroupPlace {
     }
 }
 
+/// How many processes of these groups the kernel has killed for their bound on memory.
+pub fn killed_for_memory(groups: &[PathBuf]) -> u64 {
+    let tables =
+        groups.iter().flat_map(|group| ["memory.events", "memory.oom_control"].map(|file| group.join(file)));
+    let texts = tables.filter_map(|table| fs::read_to_string(table).ok());
+    texts
+        .filter_map(|text| text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse::<u64>().ok()))
+        .sum()
+}
+
 /// Makes one group.
 fn add(made: &mut Vec<PathBuf>, directory: PathBuf, values: &[(&str, Option<String>)]) -> io::Result<()> {
     fs::create_dir(&directory)?;

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use nix::libc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -125,6 +126,7 @@ impl Listener {
                 live.survivors = 0;
             }),
             EXITED => {
+                self.out_of_memory(&session, frame.code);
                 self.ended(&session, Ended::Status(frame.code), frame);
                 let record = session.record();
                 let sandbox = self.sandboxes.by_id(&record.sandbox_id);
@@ -141,6 +143,19 @@ impl Listener {
     fn limited(&self, session: &Session, reached: Option<LimitReached>) {
         let record = session.change_record(|record| record.ended_by_limit = limits::reached(record, reached));
         self.registry.recorder().note(&record.id);
+    }
+
+    /// The kernel kills for a cgroup's bound on memory and tells nobody. A shell says of its last command that it was killed.
+    fn out_of_memory(&self, session: &Session, status: i32) {
+        let killed = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL;
+        let said = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 128 + libc::SIGKILL;
+        let record = session.record();
+        if (killed || said)
+            && record.ended_by_limit.is_empty()
+            && self.sandboxes.ran_out_of_memory(&record.sandbox_id)
+        {
+            self.limited(session, Some(LimitReached::Memory));
+        }
     }
 
     fn ended(&self, session: &Session, ended: Ended, frame: &Frame) {

@@ -18,7 +18,9 @@ use crate::{
     keeper::control::{END_SANDBOX, FORGET_PAYLOAD, Frame, LAUNCH_SANDBOX, RUN_PAYLOAD, Refusal, SET_RECORD},
     launch::plan::{LaunchPlan, Layer},
     link::{Link, LinkError},
-    sandbox::{LaunchFailure, LaunchPort, Machine, Places, Residue, SandboxKey, Want, Weakening, establish},
+    sandbox::{
+        LaunchFailure, LaunchPort, Machine, Places, Residue, SandboxKey, Want, Weakening, cgroup, establish,
+    },
     sys::memfd,
 };
 
@@ -66,6 +68,9 @@ pub struct SandboxRecord {
     /// Init's pid.
     #[serde(skip)]
     pub init_pid: u32,
+    /// Of its processes, those killed for want of memory that were taken note of.
+    #[serde(skip)]
+    pub killed_for_memory: u64,
 }
 
 #[derive(Default)]
@@ -125,6 +130,7 @@ impl Sandboxes {
             key: key.as_str().to_owned(),
             number: established.sandbox_id,
             init_pid: 0,
+            killed_for_memory: 0,
         };
         if let (Some(guarding), Some(watch)) = (&self.guarding, established.watch) {
             let (nests, unsettled) = (policy.profile.userns, established.unsettled);
@@ -185,8 +191,22 @@ impl Sandboxes {
         table.by_number.values().find(|record| record.id == id && !id.is_empty()).cloned()
     }
 
+    /// Whether the kernel has killed processes of a sandbox for want of memory since this was last asked: by who ends one of its
+    /// sessions, before, so that the end is not laid to the kernel.
+    pub fn ran_out_of_memory(&self, id: &str) -> bool {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(record) = table.by_number.values_mut().find(|record| record.id == id) else { return false };
+        let killed = cgroup::killed_for_memory(&record.residue.cgroups);
+        killed > std::mem::replace(&mut record.killed_for_memory, killed)
+    }
+
     /// Ends one, and waits until it is gone: a new one of its kind can be made then.
     pub async fn end(&self, link: &Link, number: u64) -> Result<(), LinkError> {
+        let id = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            table.by_number.get(&number).map(|record| record.id.clone())
+        };
+        self.ran_out_of_memory(&id.unwrap_or_default());
         link.ask(Frame::new(END_SANDBOX, number), &[], &[]).await.map(drop)
     }
 
@@ -201,6 +221,7 @@ impl Sandboxes {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         table.by_number.entry(frame.id).or_insert_with(|| {
             record.residue.adopt();
+            record.killed_for_memory = cgroup::killed_for_memory(&record.residue.cgroups);
             record
         });
     }
