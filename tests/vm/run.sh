@@ -1,0 +1,47 @@
+#!/bin/bash
+# Boots a Debian with a real, delegated cgroup v2 in an emulated machine and runs inside.sh there: what dunlin makes of limits,
+# of systemd's user manager and of logouts. No suite runs it: it takes some minutes, root, and a Debian mirror.
+#
+#   cargo build && sudo tests/vm/run.sh [a release [a kernel package]]      bookworm and linux-image-cloud-amd64, else
+#
+# Needs: debootstrap, qemu-system-x86, e2fsprogs. The machine has no network card, and nothing of it stays but what is printed.
+# It prints a line for each check, and ends with 0 if all of them held. $VM_LOG: a file that gets everything the machine says.
+set -eu
+release=${1:-bookworm}
+kernel=${2:-linux-image-cloud-amd64}
+here=$(cd "$(dirname "$0")" && pwd)
+built=${CARGO_TARGET_DIR:-$here/../../target}/debug
+work=$(mktemp -d /var/tmp/dunlin-vm-XXXXXX)
+trap 'rm -rf "$work"' EXIT
+log=${VM_LOG:-$work/log}
+
+packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,login,kmod,libpam-modules,python3-minimal,initramfs-tools,$kernel
+debootstrap --variant=minbase --include="$packages" "$release" "$work/tree" > "$log" || { tail -n 20 "$log"; exit 1; }
+install "$built/dunlin" "$built/dunlind" "$here/inside.sh" "$work/tree/usr/local/bin/"
+chroot "$work/tree" useradd --create-home --shell /bin/bash ann
+cat > "$work/tree/etc/systemd/system/inside.service" <<'UNIT'
+[Unit]
+After=systemd-user-sessions.service systemd-logind.service dbus.service
+[Service]
+ExecStart=/bin/bash /usr/local/bin/inside.sh
+ExecStopPost=/bin/systemctl poweroff --force --force
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS1
+Delegate=yes
+UNIT
+mkdir -p "$work/tree/etc/systemd/system/multi-user.target.wants"
+ln -s ../inside.service "$work/tree/etc/systemd/system/multi-user.target.wants/"
+cp "$work"/tree/boot/vmlinuz-* "$work/kernel"
+cp "$work"/tree/boot/initrd.img-* "$work/initrd"
+truncate --size 4G "$work/disk"
+/sbin/mke2fs -q -F -t ext4 -d "$work/tree" "$work/disk"
+rm -rf "$work/tree"
+
+timeout 1800 qemu-system-x86_64 -accel tcg -cpu Nehalem -smp 2 -m 2048 -nodefaults -display none -no-reboot -nic none \
+    -kernel "$work/kernel" -initrd "$work/initrd" -append "console=ttyS0 root=/dev/vda rw systemd.mask=serial-getty@ttyS0.service" \
+    -drive "file=$work/disk,if=virtio,format=raw,cache=unsafe" \
+    -serial "file:$work/console" -serial "file:$work/said" < /dev/null
+cat "$work/console" >> "$log"
+tr -d '\r' < "$work/said"
+grep -q '^all held' "$work/said"
