@@ -126,7 +126,7 @@ const LIMITS: &[Limit] = &[
     Limit {
         modes: WITHOUT_NAMESPACES,
         who: Who::All,
-        reason: "nothing can be masked in a HOME that is shown whole; the daemon does not list this loss",
+        reason: "what the profile hides or protects inside a tree that it shows",
         attempts: &["read a secret where a profile shows HOME"],
     },
     Limit {

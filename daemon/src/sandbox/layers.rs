@@ -3,7 +3,7 @@
 //! Invariant: losing a layer only ever removes; each removal has words for what people lose by it. A right that a
 //! namespace gives is not lost with Landlock, and the other way round.
 
-use dunlin_sandbox_profiles::{Isolation, NetMode, Profile};
+use dunlin_sandbox_profiles::{Home, Isolation, NetMode, PathEntry, Profile};
 
 use super::{Machine, cgroup::CgroupPlace};
 use crate::launch::plan::{Layer, Namespaces};
@@ -20,6 +20,9 @@ const LANDLOCK_NEWEST: u8 = 7;
 const PROCESSES_LOST: &str =
     "the host's processes are in view, and one that leaves its session can outlive it";
 
+const CARVED_LOST: &str =
+    "what the profile hides or protects inside a tree that it shows (secrets too) is readable or writable";
+
 /// What the kernel is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layers {
@@ -35,6 +38,8 @@ pub struct Layers {
     pub cgroup: bool,
     /// The network is to be closed (it is, by the namespace or, without one, by seccomp and Landlock).
     pub network_closed: bool,
+    /// The profile hides or protects something inside what it shows or lets be written, which takes mounts.
+    pub carved: bool,
 }
 
 /// What losing a layer means.
@@ -80,6 +85,7 @@ impl Layers {
             overlay: machine.overlay,
             cgroup: machine.cgroup != CgroupPlace::None,
             network_closed,
+            carved: carved(profile),
         }
     }
 
@@ -158,6 +164,9 @@ impl Layers {
             "stat, chmod and utime reach files outside the workspace",
             why.clone(),
         ));
+        if self.carved {
+            found.push((Layer::MountNamespace, CARVED_LOST, why.clone()));
+        }
         found.push((Layer::MountNamespace, "git hooks and configuration in the workspace are writable", why));
         match self.landlock_abi {
             None => {
@@ -172,6 +181,14 @@ impl Layers {
         }
         found
     }
+}
+
+/// A rule set of Landlock grants trees whole. Sets of paths are disjoint from each other, a path of one's own may lie anywhere.
+fn carved(profile: &Profile) -> bool {
+    let fs = &profile.fs;
+    let own = |list: &[PathEntry]| list.iter().any(|entry| matches!(entry, PathEntry::At(_)));
+    fs.home == Home::HostRead
+        || [&fs.read, &fs.write, &fs.overlay, &fs.hide, &fs.protect].iter().any(|list| own(list))
 }
 
 fn landlock(machine: &Machine, lowest: u8) -> Option<u8> {

@@ -165,3 +165,19 @@ fn root_cannot_nest_and_says_so() {
     let policy = resolve(&less, &root_machine()).unwrap();
     assert!(!policy.profile.userns && policy.weakenings[0].what.contains("user namespaces of their own"));
 }
+
+#[test]
+fn without_mounts_what_a_profile_hides_in_what_it_shows_is_told_as_lost() {
+    let machine = machine();
+    let told = |want: &Want| {
+        let mut layers = Layers::wanted(&want.profile, Isolation::BestEffort, &machine);
+        layers.lose(Layer::UserNamespace, &machine);
+        layers.consequences(&machine).iter().any(|(_, what, _)| what.contains("hides or protects"))
+    };
+    assert!(!told(&want("workspace-write")), "its lists are apart from each other");
+    let hide = ["/etc/hosts".parse().unwrap()].to_vec();
+    assert!(told(&want_with("workspace-write", &Widening { hide, ..Widening::default() })));
+    let mut shown = want("workspace-write");
+    shown.profile.fs.home = dunlin_sandbox_profiles::Home::HostRead;
+    assert!(told(&shown));
+}
