@@ -96,7 +96,8 @@ impl<'a> Writer<'a> {
         }
         self.edited.bytes.extend_from_slice(body);
         self.edited.bytes.extend_from_slice(ending);
-        self.lines_written += 1;
+        // An empty one without an ending, as a diff may add it, is no line.
+        self.lines_written += usize::from(!(body.is_empty() && ending.is_empty()));
     }
 
     fn hunk(&mut self, hunk: &Hunk, place: &Place, grammar: Grammar) {
