@@ -7,6 +7,7 @@ mod approvals_api;
 mod approvals_terminal;
 mod attach;
 mod bad_input;
+mod bombs;
 mod console;
 mod conversations;
 mod demo;

@@ -12,7 +12,7 @@ use nix::{
         signal::SigSet,
         stat::{Mode, umask},
     },
-    unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, getpid, setpgid, tcsetpgrp},
+    unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, getpid, setpgid, tcsetpgrp, write},
 };
 
 use super::{
@@ -73,9 +73,11 @@ impl Command {
         Ok(Self { candidates, argv, env })
     }
 
-    /// Becomes the command. Returns only with the reason why not.
-    pub fn exec(&self, spec: &SpawnSpec, stdio: &Stdio) -> StartFailure {
-        let prepared = become_foreground(stdio).and_then(|()| prepare(spec));
+    /// Becomes the command, in the cgroup whose open file is given. Returns only with the reason why not.
+    pub fn exec(&self, spec: &SpawnSpec, stdio: &Stdio, cgroup: Option<&OwnedFd>) -> StartFailure {
+        let counted = cgroup.map_or(Ok(0), |cgroup| write(cgroup, b"0"));
+        let counted = counted.at(StartStep::Fork, "joining the commands' cgroup");
+        let prepared = counted.and_then(|_| become_foreground(stdio)).and_then(|()| prepare(spec));
         prepared.err().unwrap_or_else(|| StartFailure {
             step: StartStep::Exec,
             text: String::new(),

@@ -5,7 +5,7 @@
 //! last layer holds. A layer that fails ends init, and with it all that the launch made.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Read},
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
@@ -34,6 +34,7 @@ use super::{
     plan::{Identity, LaunchPlan, Layer},
     privileges, rlimits, seccomp,
     serve::Server,
+    session::Outfit,
 };
 use crate::sys::{memfd, process};
 
@@ -72,11 +73,11 @@ pub fn run(inherited: Inherited) -> i32 {
     // What init says comes behind what the zygote says: BUILT is first on the report socket. A zygote that died said it or never will.
     let _ = told.read(&mut [0]);
     match built {
-        Ok(Built { spaces, listeners, signals, children, reaper_filter }) => {
+        Ok(Built { spaces, listeners, signals, children, outfit }) => {
             let fds: Vec<_> = spaces.iter().chain(&listeners).map(AsFd::as_fd).collect();
             let _ = report.send(Frame::new(READY, id).arg(0, spaces.len() as u64), &[], &fds);
             drop((report, spaces, listeners, told));
-            i32::from(Server::new(Link::new(control), signals, children, reaper_filter).run().is_err())
+            i32::from(Server::new(Link::new(control), signals, children, outfit).run().is_err())
         }
         Err(failure) => {
             // The control socket is still open: the keeper kills an init that closed it, and would not hear why.
@@ -104,7 +105,7 @@ struct Built {
     listeners: Vec<OwnedFd>,
     signals: SignalFd,
     children: Children,
-    reaper_filter: Vec<u8>,
+    outfit: Outfit,
 }
 
 /// The layers, in their order: each is what the ones after it need or could undo.
@@ -112,6 +113,11 @@ fn build(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<Built, Failure> 
     for cgroup in &plan.cgroups {
         fs::write(cgroup, "0").within(Layer::Cgroup, format!("joining {}", cgroup.display()))?;
     }
+    let commands_cgroup = plan.commands_cgroup.as_ref().map(|door| {
+        let opened = File::options().write(true).open(door);
+        opened.within(Layer::Cgroup, format!("opening {}", door.display()))
+    });
+    let commands_cgroup = commands_cgroup.transpose()?.map(OwnedFd::from);
     rlimits::set(&plan.rlimits)?;
     let (Inside { spaces, children, rules }, network) = beside(plan, outside)?;
     let listeners = network::enter(network)?;
@@ -130,7 +136,8 @@ fn build(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<Built, Failure> 
     rules.map_or(Ok(()), Rules::restrict)?;
     let filters = plan.seccomp.clone().unwrap_or_default();
     seccomp::load(&filters.common).within(Layer::Seccomp, "loading the common filter")?;
-    Ok(Built { spaces, listeners, signals, children, reaper_filter: filters.reaper })
+    let outfit = Outfit { reaper_filter: filters.reaper, commands_cgroup };
+    Ok(Built { spaces, listeners, signals, children, outfit })
 }
 
 /// What init made of the namespaces and the files inside.

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct LaunchPlan {
     /// Files of cgroups (made by the worker, v1 or v2) into which init writes itself before anything else.
     pub cgroups: Vec<PathBuf>,
+    /// The file of a cgroup into which each command writes itself just before its exec: what commands take there init, reapers and
+    /// payloads still have.
+    pub commands_cgroup: Option<PathBuf>,
     /// Which namespaces are made. All false: `unconfined`.
     pub namespaces: Namespaces,
     /// Who the processes are, if a user namespace is made.

@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, Read, Write},
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
 };
 
 use nix::{
@@ -28,15 +28,16 @@ use super::{
     link::Link,
     plan::SpawnSpec,
     seccomp,
+    session::Outfit,
 };
 use crate::sys::{process, tty};
 
 /// Runs in init's child until the session is empty and returns the exit code.
-pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio, filter: &[u8]) -> i32 {
-    match start(&link, spec, stdio) {
+pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Outfit) -> i32 {
+    match start(&link, spec, stdio, outfit) {
         Ok(command) => {
             let reaper = Reaper { session, link, command, running: true, survivors: 0, unreaped: false };
-            i32::from(reaper.serve(filter).is_err())
+            i32::from(reaper.serve(&outfit.reaper_filter).is_err())
         }
         Err(failure) => {
             failure.report(session, &link);
@@ -46,10 +47,11 @@ pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio, filter: &[u
 }
 
 /// Becomes the session's leader and starts the command; returns once its exec is known to have succeeded.
-fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio) -> Result<Pid, StartFailure> {
-    let [stdin, stdout, stderr] = stdio.fds();
-    process::close_all_but(&[link.as_fd(), stdin, stdout, stderr])
-        .at(StartStep::Fork, "closing inherited descriptors")?;
+fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Outfit) -> Result<Pid, StartFailure> {
+    let counted = outfit.commands_cgroup.as_ref().map(OwnedFd::try_clone).transpose();
+    let counted = counted.at(StartStep::Fork, "keeping the cgroup")?;
+    let kept = stdio.fds().into_iter().chain([link.as_fd()]).chain(counted.as_ref().map(AsFd::as_fd));
+    process::close_all_but(&kept.collect::<Vec<_>>()).at(StartStep::Fork, "closing inherited descriptors")?;
     prctl::set_pdeathsig(Signal::SIGKILL).at(StartStep::Fork, "tying the reaper to init")?;
     prctl::set_child_subreaper(true).at(StartStep::Fork, "adopting orphans")?;
     setsid().at(StartStep::Terminal, "making a session")?;
@@ -59,14 +61,13 @@ fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio) -> Result<Pid, StartFailur
     let command = Command::parse(spec)?;
     let (mut verdict, sender) = io::pipe().at(StartStep::Fork, "making a pipe")?;
     let spawned = process::spawn_in_place(|| {
-        let failure = command.exec(spec, &stdio);
+        let failure = command.exec(spec, &stdio, counted.as_ref());
         // The reaper reads the end of the pipe as success, so a verdict that cannot be written ends the reaper too.
         let _ = (&sender).write_all(&command::encode(&failure));
         127
     });
     let pid = spawned.at(StartStep::Fork, "making a process")?;
-    drop(sender);
-    drop(stdio);
+    drop((sender, stdio, counted));
     let mut bytes = Vec::new();
     verdict.read_to_end(&mut bytes).at(StartStep::Fork, "waiting for the command to start")?;
     match command::decode(&bytes, spec) {

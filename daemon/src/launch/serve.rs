@@ -29,7 +29,7 @@ use super::{
     family::{Children, REAPED_AT_ONCE},
     link::{Link, Received},
     payload,
-    session::Session,
+    session::{Outfit, Session},
 };
 use crate::sys::process;
 
@@ -56,7 +56,7 @@ pub struct Server {
     control: Link,
     signals: SignalFd,
     children: Children,
-    reaper_filter: Vec<u8>,
+    outfit: Outfit,
     roles: HashMap<Pid, Role>,
     sessions: HashMap<u64, Session>,
     lost: Vec<Lost>,
@@ -65,10 +65,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves nothing yet. `signals` tells of SIGCHLD; the filter is for reapers.
-    pub fn new(control: Link, signals: SignalFd, children: Children, reaper_filter: Vec<u8>) -> Self {
+    /// Serves nothing yet. `signals` tells of SIGCHLD.
+    pub fn new(control: Link, signals: SignalFd, children: Children, outfit: Outfit) -> Self {
         let (roles, sessions, lost) = (HashMap::new(), HashMap::new(), Vec::new());
-        Self { control, signals, children, reaper_filter, roles, sessions, lost, unreaped: false }
+        Self { control, signals, children, outfit, roles, sessions, lost, unreaped: false }
     }
 
     /// Serves until the keeper says END or is gone. However it ends, nothing of the sandbox outlives init.
@@ -145,7 +145,7 @@ impl Server {
             return Err(io::Error::from_raw_os_error(libc::EEXIST))
                 .at(StartStep::Spec, "a live session's id");
         }
-        let session = Session::start(received, &self.reaper_filter)?;
+        let session = Session::start(received, &self.outfit)?;
         self.roles.insert(session.reaper, Role::Reaper(id));
         self.sessions.insert(id, session);
         Ok(())

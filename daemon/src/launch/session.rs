@@ -24,6 +24,14 @@ use crate::sys::{memfd, process, tty};
 /// The largest argv and environment together that is taken.
 const SPEC_MAX_BYTES: u64 = 8 << 20;
 
+/// What init gives every session.
+pub struct Outfit {
+    /// The filter that a reaper adds to the common one.
+    pub reaper_filter: Vec<u8>,
+    /// The open file of the cgroup that commands are counted in.
+    pub commands_cgroup: Option<OwnedFd>,
+}
+
 /// A session that was started.
 pub struct Session {
     /// Init's child.
@@ -40,7 +48,7 @@ pub struct Session {
 
 impl Session {
     /// Makes the reaper of the session that a START asks for. Whether its command starts, the reaper says.
-    pub fn start(received: Received, filter: &[u8]) -> Result<Self, StartFailure> {
+    pub fn start(received: Received, outfit: &Outfit) -> Result<Self, StartFailure> {
         let Received { frame, fds, .. } = received;
         let mut fds = fds.into_iter();
         let spec = fds.next().ok_or(io::Error::from_raw_os_error(libc::EINVAL));
@@ -56,7 +64,7 @@ impl Session {
         };
         let (link, theirs) = Link::pair().at(StartStep::Fork, "making a socket")?;
         match process::fork().at(StartStep::Fork, "making a reaper")? {
-            None => process::exit(reaper::run(frame.id, theirs, &spec, stdio, filter)),
+            None => process::exit(reaper::run(frame.id, theirs, &spec, stdio, outfit)),
             Some(reaper) => Ok(Self { reaper, link: Some(link), master, command: None, exited: false }),
         }
     }

@@ -32,8 +32,22 @@ pub enum CgroupPlace {
     },
 }
 
+/// The groups of one sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// All of them, in an order in which they can be removed.
+    pub all: Vec<PathBuf>,
+    /// The files into which init, of one thread, writes itself.
+    pub inits: Vec<PathBuf>,
+    /// The file into which each command writes itself, if processes are counted.
+    pub commands: Option<PathBuf>,
+}
+
 /// Our groups' names begin with this, followed by the keeper's pid, the sandbox, the worker's pid and the launch.
 const PREFIX: &str = "dunlin-";
+
+/// The group of a sandbox's commands, inside its own.
+const COMMANDS: &str = "commands";
 
 /// The daemon's own group, inside the one that it was started in, if that was delegated to it.
 const OWN: &str = "daemon";
@@ -82,43 +96,40 @@ impl CgroupPlace {
     }
 
     /// Makes the groups of one sandbox with its limits. What was made before an error is removed again.
-    pub fn make(&self, keeper: u32, sandbox: &str, limits: &Limits) -> io::Result<Vec<PathBuf>> {
+    pub fn make(&self, keeper: u32, sandbox: &str, limits: &Limits) -> io::Result<Groups> {
         let launch = LAUNCHES.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{keeper}-{sandbox}-{}-{launch}", std::process::id());
-        let processes = limits.processes.value.map(|processes| processes.saturating_add(RESERVE).to_string());
         let memory = limits.memory.value.map(|memory| memory.0.to_string());
-        let mut made = Vec::new();
+        let mut groups = Groups::default();
         let result = match self {
             Self::None => Ok(()),
             Self::Unified(place) => {
+                let group = place.join(&name);
                 let no_swap = memory.as_ref().map(|_| "0".to_owned());
-                let values = [("pids.max", processes), ("memory.max", memory)];
-                add(&mut made, place.join(&name), &values)
-                    .and_then(|()| bound_swap(&place.join(name), "memory.swap.max", no_swap))
+                let values = [("memory.max", memory)];
+                groups
+                    .add(&group, "cgroup.procs", &values)
+                    .and_then(|()| bound_swap(&group, "memory.swap.max", no_swap))
+                    .and_then(|()| groups.count(&group, limits, true))
             }
             Self::Split { pids, memory: place } => {
-                let count = pids.iter().try_for_each(|place| {
-                    add(&mut made, place.join(&name), &[("pids.max", processes.clone())])
+                let count = pids.iter().map(|place| place.join(&name)).try_for_each(|group| {
+                    groups.add(&group, "tasks", &[])?;
+                    groups.count(&group, limits, false)
                 });
                 count.and_then(|()| {
-                    place.iter().try_for_each(|place| {
-                        add(&mut made, place.join(&name), &[("memory.limit_in_bytes", memory.clone())])?;
-                        bound_swap(&place.join(&name), "memory.memsw.limit_in_bytes", memory.clone())
+                    place.iter().map(|place| place.join(&name)).try_for_each(|group| {
+                        groups.add(&group, "tasks", &[("memory.limit_in_bytes", memory.clone())])?;
+                        bound_swap(&group, "memory.memsw.limit_in_bytes", memory.clone())
                     })
                 })
             }
         };
         if let Err(error) = result {
-            made.iter().for_each(|directory| drop(fs::remove_dir(directory)));
+            groups.all.iter().for_each(|directory| drop(fs::remove_dir(directory)));
             return Err(error);
         }
-        Ok(made)
-    }
-
-    /// The file into which a process of one thread writes itself to join a group. In version 1 that is `tasks`: writing there moves
-    /// one thread and does not wait for the forks of the whole machine to pause, which takes some ten milliseconds.
-    pub fn door(&self, group: &Path) -> PathBuf {
-        group.join(if matches!(self, Self::Split { .. }) { "tasks" } else { "cgroup.procs" })
+        Ok(groups)
     }
 
     /// Removes the empty groups of this keeper and of keepers that are gone; the kernel keeps those that hold a process.
@@ -132,6 +143,7 @@ impl CgroupPlace {
         {
             let owner = owner(&entry.file_name().to_string_lossy());
             if owner.is_some_and(|pid| pid == keeper || !Path::new(&format!("/proc/{pid}")).exists()) {
+                let _ = fs::remove_dir(entry.path().join(COMMANDS));
                 let _ = fs::remove_dir(entry.path());
             }
         }
@@ -148,16 +160,39 @@ pub fn killed_for_memory(groups: &[PathBuf]) -> u64 {
         .sum()
 }
 
-/// Makes one group.
-fn add(made: &mut Vec<PathBuf>, directory: PathBuf, values: &[(&str, Option<String>)]) -> io::Result<()> {
-    fs::create_dir(&directory)?;
-    made.push(directory.clone());
-    for (file, value) in values {
-        if let Some(value) = value {
-            fs::write(directory.join(file), value)?;
+impl Groups {
+    /// Makes one group. In version 1 `door` is `tasks`: writing there moves one thread and does not wait for the forks of the whole
+    /// machine to pause, which takes some ten milliseconds.
+    fn add(&mut self, group: &Path, door: &str, values: &[(&str, Option<String>)]) -> io::Result<()> {
+        fs::create_dir(group)?;
+        self.all.insert(0, group.to_path_buf());
+        self.inits.push(group.join(door));
+        for (file, value) in values {
+            if let Some(value) = value {
+                fs::write(group.join(file), value)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Bounds the processes of a group, and of the commands in it, in a group of their own, by less: what they take is not the
+    /// reserve's. In version 2 that one holds threads, or init could not stay above it, and is joined as in version 1.
+    fn count(&mut self, group: &Path, limits: &Limits, unified: bool) -> io::Result<()> {
+        let Some(processes) = limits.processes.value else { return Ok(()) };
+        fs::write(group.join("pids.max"), processes.saturating_add(RESERVE).to_string())?;
+        if unified {
+            fs::write(group.join("cgroup.subtree_control"), "+pids")?;
+        }
+        let commands = group.join(COMMANDS);
+        fs::create_dir(&commands)?;
+        self.all.insert(0, commands.clone());
+        if unified {
+            fs::write(commands.join("cgroup.type"), "threaded")?;
+        }
+        fs::write(commands.join("pids.max"), processes.to_string())?;
+        self.commands = Some(commands.join(if unified { "cgroup.threads" } else { "tasks" }));
+        Ok(())
+    }
 }
 
 /// What is above the bound on memory must not go on in swap. A kernel that does not count swap has no such file.
@@ -324,13 +359,22 @@ mod tests {
         limits.processes = Limit::soft(10);
         limits.memory = Limit::soft(Bytes(1 << 20));
         let made = unified.make(7, "key", &limits).unwrap();
-        let value = |name: &str| fs::read_to_string(made[0].join(name)).unwrap();
-        assert_eq!((made.len(), made[0].parent()), (1, Some(place.path())));
+        let [commands, all] = made.all.try_into().unwrap();
+        let value = |name: &str| fs::read_to_string(all.join(name)).unwrap();
+        assert_eq!((commands.parent(), all.parent()), (Some(all.as_path()), Some(place.path())));
         assert_eq!(
-            (value("pids.max"), value("memory.max")),
-            ((10 + RESERVE).to_string(), "1048576".to_owned())
+            (value("pids.max"), value("commands/pids.max"), value("memory.max")),
+            ((10 + RESERVE).to_string(), "10".to_owned(), "1048576".to_owned())
         );
-        assert_eq!(owner(&made[0].file_name().unwrap().to_string_lossy()), Some(7));
+        assert_eq!(
+            (value("cgroup.subtree_control"), value("commands/cgroup.type")),
+            ("+pids".into(), "threaded".into())
+        );
+        assert_eq!(
+            (made.inits, made.commands),
+            (vec![all.join("cgroup.procs")], Some(commands.join("cgroup.threads")))
+        );
+        assert_eq!(owner(&all.file_name().unwrap().to_string_lossy()), Some(7));
         limits.processes.value = None;
         let split =
             CgroupPlace::Split { pids: Some(place.path().to_path_buf()), memory: Some("/nowhere".into()) };
@@ -345,8 +389,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let split = CgroupPlace::Split { pids: Some(place.path().to_path_buf()), memory: None };
         // No pid reaches this number; pid 1 always lives.
-        for name in ["dunlin-7-x", "dunlin-4194305-x", "dunlin-1-x", "other"] {
-            fs::create_dir(place.path().join(name)).unwrap();
+        for name in ["dunlin-7-x/commands", "dunlin-4194305-x", "dunlin-1-x", "other"] {
+            fs::create_dir_all(place.path().join(name)).unwrap();
         }
         split.sweep(7);
         let left =

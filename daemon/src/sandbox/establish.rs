@@ -209,13 +209,14 @@ fn count(policy: &Policy, machine: &Machine, prepared: &mut Prepared) -> Result<
         return Ok(());
     }
     let made = machine.cgroup.make(machine.keeper, policy.key.as_str(), &policy.profile.limits);
-    let cgroups = made.map_err(|error| LaunchFailure::Layer {
+    let groups = made.map_err(|error| LaunchFailure::Layer {
         layer: Layer::Cgroup,
         errno: error.raw_os_error().unwrap_or(nix::libc::EIO),
         attempted: "making a cgroup".to_owned(),
     })?;
-    prepared.residue.cgroups.clone_from(&cgroups);
-    prepared.plan.cgroups = cgroups.iter().map(|group| machine.cgroup.door(group)).collect();
+    prepared.residue.cgroups = groups.all;
+    prepared.plan.cgroups = groups.inits;
+    prepared.plan.commands_cgroup = groups.commands;
     Ok(())
 }
 
