@@ -1,6 +1,7 @@
 //! Patches through the daemon while its parts are killed: recorded once, or taken back, before anybody is answered.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use dunlin_harness::{Terminal, World, until};
@@ -227,6 +228,37 @@ fn what_the_policy_forbids_is_refused_by_the_kernel_and_named() {
 }
 
 /// `dunlin tool apply_patch` as a model calls it.
+/// In a sandbox nothing may set that bit, or a patch could write the user's programs for everybody on the host.
+#[test]
+fn a_set_user_id_bit_is_kept_or_its_patch_refused() {
+    let moved = "*** Begin Patch\n*** Update File: f\n*** Move to: g\n@@\n-a\n+b\n*** End Patch\n";
+    for world in worlds() {
+        let [file, moved_to, second] = ["f", "g", "second"].map(|name| world.workspace().join(name));
+        let found = || {
+            let path = if moved_to.exists() { &moved_to } else { &file };
+            let mode = fs::metadata(path).expect("a file").permissions().mode() & 0o7777;
+            (mode, fs::read_to_string(path).expect("reads"))
+        };
+        for (text, links) in [(EDIT, 1), (EDIT, 2), (moved, 1)] {
+            world.write(&world.path("patch"), text);
+            let patch = world.path("patch").display().to_string();
+            world.write(&file, "a\n");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o4755)).expect("chmod");
+            if links == 2 {
+                fs::hard_link(&file, &second).expect("a second name");
+            }
+            let refused = world.dunlin(&["patch", &patch]);
+            assert_eq!((refused.code(), found()), (1, (0o4755, "a\n".into())), "{text}");
+            assert!(refused.err().contains("its mode is 4755"), "{}", refused.err());
+            world.dunlin(&["patch", "-p", "unconfined", &patch]).expect(0);
+            assert_eq!(found(), (0o4755, "b\n".into()), "{text}");
+            for path in [&file, &moved_to, &second] {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
 fn tool(world: &World, arguments: serde_json::Value) -> serde_json::Value {
     world.dunlin(&["tool", "apply_patch", &arguments.to_string()]).expect(0).json()
 }

@@ -113,9 +113,10 @@ fn is_denial(kind: io::ErrorKind) -> bool {
     matches!(kind, PermissionDenied | ReadOnlyFilesystem | ResourceBusy)
 }
 
-/// The kernel does not say which rule refused; where the path lies mostly does.
+/// The kernel does not say which rule refused; where the path lies mostly does. An error of ours says it itself.
 fn likely_rule(error: &io::Error, path: &Path, workspace: &Path) -> String {
-    if !is_denial(error.kind()) {
+    let is_kernels = error.raw_os_error().is_some();
+    if !is_denial(error.kind()) || !is_kernels {
         return String::new();
     }
     let in_git = path.components().any(|part| part.as_os_str() == ".git");

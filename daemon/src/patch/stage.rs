@@ -177,9 +177,15 @@ impl<'g> Stager<'g> {
             return Ok((Method::Rename, written));
         }
         self.gate.pass(Step::Stage, beside)?;
-        let mut written = create(self.locks.at(beside), 0o600)?.0;
+        let (mut written, own) = create(self.locks.at(beside), 0o600)?;
         written.handle.write_all(&old.bytes)?;
         self.sync(&written, beside)?;
+        if stamp.mode & 0o4000 != 0 || stamp.mode & 0o2000 != 0 && own != stamp.owner {
+            // Writing takes the bit away. Whoever may not set it as it is could neither keep it nor put it back.
+            self.gate.pass(Step::KeepMetadata, &change.path)?;
+            let stands = self.locks.at(&change.path).open_to_write()?;
+            stands.set_permissions(FsPermissions::from_mode(stamp.mode)).map_err(unkept(stamp.mode))?;
+        }
         Ok((Method::InPlace, Written { permissions: file.permissions, ..written }))
     }
 
@@ -275,7 +281,7 @@ impl Written {
     /// After the content: writing takes set-id bits away.
     fn set_mode(&mut self, mode: u32) -> io::Result<()> {
         if self.permissions != Permissions::Exact(mode) || mode & 0o6000 != 0 {
-            self.handle.set_permissions(FsPermissions::from_mode(mode))?;
+            self.handle.set_permissions(FsPermissions::from_mode(mode)).map_err(unkept(mode))?;
             self.permissions = Permissions::Exact(mode);
         }
         if mode & 0o6000 != 0 {
@@ -283,6 +289,19 @@ impl Written {
             self.permissions = Permissions::Exact(mode_of(&fstat(&self.handle)?));
         }
         Ok(())
+    }
+}
+
+/// Says of a refused mode that it is its set-id bits that cannot be kept.
+fn unkept(mode: u32) -> impl Fn(io::Error) -> io::Error {
+    move |error| match error.kind() {
+        io::ErrorKind::PermissionDenied if mode & 0o6000 != 0 => io::Error::new(
+            error.kind(),
+            format!(
+                "its mode is {mode:o}, and that set-id bit cannot be set here: take it away first (chmod ug-s), or patch it outside of the sandbox"
+            ),
+        ),
+        _ => error,
     }
 }
 
