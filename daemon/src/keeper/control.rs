@@ -16,8 +16,7 @@ pub const SEEN: u32 = 100;
 /// Output below `args[0]` and index entries below `args[1]` are on disk. `id`: session.
 pub const ARCHIVED: u32 = 101;
 /// Launch a sandbox. `args[0]`: bytes of memory that the keeper is to see to (0: none), `args[1]`: the namespaces that init is
-/// born in (clone flags). fds: plan, record. Reply: `args[0]`
-/// sandbox, or [`Refusal::LaunchRefused`].
+/// born in (clone flags). fds: plan, record. Reply: `args[0]` sandbox, or [`Refusal::LaunchRefused`].
 pub const LAUNCH_SANDBOX: u32 = 110;
 /// End a sandbox. `id`: sandbox. Reply at once; [`SANDBOX_ENDED`] follows.
 pub const END_SANDBOX: u32 = 111;

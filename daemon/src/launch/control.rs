@@ -72,7 +72,8 @@ impl Frame {
 
 // keeper → zygote
 
-/// Launch a sandbox. `id`: the sandbox, `args[0]`: the namespaces that init is born in (clone flags). fds: plan (memfd), init's control socket, report socket.
+/// Launch a sandbox. `id`: the sandbox, `args[0]`: the namespaces that init is born in (clone flags). fds: plan (memfd), init's
+/// control socket, report socket.
 pub const LAUNCH: u32 = 1;
 
 /// Put mounts back that the host's doings took away from a live sandbox. `id`: the mending. fds: the steps (memfd), what was

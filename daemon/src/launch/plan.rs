@@ -1,7 +1,8 @@
 //! What init is told to do: a sandbox as plain data, made by `sandbox::plan`, obeyed by the launch modules.
 //!
-//! The plan is complete: init decides nothing, looks nothing up in the environment and skips nothing. A step that cannot be done ends the launch with the step's [`Layer`], its errno and what was tried.
-//! Paths are absolute; mount targets are paths in the new root.
+//! The plan is complete: init decides nothing, looks nothing up in the environment and skips nothing. A step that cannot be done
+//! ends the launch with the step's [`Layer`], its errno and what was tried. Paths are absolute; mount targets are paths in the
+//! new root.
 
 use std::path::{Path, PathBuf};
 

@@ -116,21 +116,23 @@ impl Reaper {
     /// Reaps who is ready and reports it. False: nobody is left.
     fn reap(&mut self) -> io::Result<bool> {
         let mut ended = None;
-        let mut left = REAPED_AT_ONCE;
-        let empty = loop {
-            if left == 0 {
-                break false;
-            }
-            left -= 1;
+        let mut empty = false;
+        self.unreaped = true;
+        for _ in 0..REAPED_AT_ONCE {
             match process::wait_any(false) {
-                Ok(Some((pid, status))) if pid == self.command && self.running => ended = Some(status),
-                Ok(Some(_)) => {}
-                Ok(None) => break false,
-                Err(error) if error.raw_os_error() == Some(nix::libc::ECHILD) => break true,
+                Ok(Some((pid, status))) => {
+                    if pid == self.command && self.running {
+                        ended = Some(status);
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) if error.raw_os_error() == Some(nix::libc::ECHILD) => empty = true,
                 Err(error) => return Err(error),
             }
-        };
-        self.unreaped = left == 0;
+            self.unreaped = false;
+            break;
+        }
         if let Some(status) = ended {
             self.running = false;
             self.survivors = self.count(empty);

@@ -261,7 +261,7 @@ impl SessionService for Sessions {
             v1::SignalTarget::Session => Target::Session,
         };
         let key = self.key("signal", &request.request_id)?;
-        self.starter.sandboxes.ran_out_of_memory(&session.record().sandbox_id);
+        self.starter.sandboxes.note_memory_kills(&session.record().sandbox_id);
         input::signal(&self.starter.link, &session, request.signal, target, key).await?;
         Ok(Response::new(v1::SignalResponse { session: Some(describe(&self.starter.link, &session).await) }))
     }
@@ -307,7 +307,7 @@ impl SessionService for Sessions {
     ) -> Result<Response<v1::Session>, Status> {
         let request = request.into_inner();
         let session = self.find(&request.session)?;
-        self.starter.sandboxes.ran_out_of_memory(&session.record().sandbox_id);
+        self.starter.sandboxes.note_memory_kills(&session.record().sandbox_id);
         ending::terminate(&self.starter.link, &session, Duration::from_millis(request.grace_ms)).await?;
         Ok(Response::new(describe(&self.starter.link, &session).await))
     }

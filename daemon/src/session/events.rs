@@ -152,7 +152,7 @@ impl Listener {
         let record = session.record();
         if (killed || said)
             && record.ended_by_limit.is_empty()
-            && self.sandboxes.ran_out_of_memory(&record.sandbox_id)
+            && self.sandboxes.note_memory_kills(&record.sandbox_id)
         {
             self.limited(session, Some(LimitReached::Memory));
         }

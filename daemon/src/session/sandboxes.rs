@@ -73,6 +73,13 @@ pub struct SandboxRecord {
     pub killed_for_memory: u64,
 }
 
+impl SandboxRecord {
+    fn note_memory_kills(&mut self) -> bool {
+        let killed = cgroup::killed_for_memory(&self.residue.cgroups);
+        killed > std::mem::replace(&mut self.killed_for_memory, killed)
+    }
+}
+
 #[derive(Default)]
 struct Table {
     by_number: HashMap<u64, SandboxRecord>,
@@ -191,22 +198,21 @@ impl Sandboxes {
         table.by_number.values().find(|record| record.id == id && !id.is_empty()).cloned()
     }
 
-    /// Whether the kernel has killed processes of a sandbox for want of memory since this was last asked: by who ends one of its
-    /// sessions, before, so that the end is not laid to the kernel.
-    pub fn ran_out_of_memory(&self, id: &str) -> bool {
+    /// Takes note of whom the kernel has killed of a sandbox for want of memory, and says whether there is somebody new. Whoever
+    /// ends one of its sessions does so before, so that the end is not laid to the kernel.
+    pub fn note_memory_kills(&self, id: &str) -> bool {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(record) = table.by_number.values_mut().find(|record| record.id == id) else { return false };
-        let killed = cgroup::killed_for_memory(&record.residue.cgroups);
-        killed > std::mem::replace(&mut record.killed_for_memory, killed)
+        let record = table.by_number.values_mut().find(|record| record.id == id);
+        record.is_some_and(SandboxRecord::note_memory_kills)
     }
 
     /// Ends one, and waits until it is gone: a new one of its kind can be made then.
     pub async fn end(&self, link: &Link, number: u64) -> Result<(), LinkError> {
-        let id = {
-            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-            table.by_number.get(&number).map(|record| record.id.clone())
-        };
-        self.ran_out_of_memory(&id.unwrap_or_default());
+        if let Some(record) =
+            self.table.write().unwrap_or_else(PoisonError::into_inner).by_number.get_mut(&number)
+        {
+            record.note_memory_kills();
+        }
         link.ask(Frame::new(END_SANDBOX, number), &[], &[]).await.map(drop)
     }
 

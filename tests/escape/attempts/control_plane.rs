@@ -242,11 +242,14 @@ if number >= 0: got()",
     .twin(Twin::Neighbour),
 ];
 
-/// Listens, once it wrote its pid down, on what its words name.
-const AGENTS: &str = "cd .. && run=${daemon_socket%/dunlin/daemon.sock}
-setsid /usr/bin/python3 -c 'import os, signal, socket, sys
+/// Has somebody listen, who writes his pid down, on the paths in `$names`; `$first` prepares the shell for them.
+macro_rules! listening {
+    ($first:literal, $names:literal) => {
+        concat!(
+            $first,
+            "setsid /usr/bin/python3 -c 'import os, signal, socket, sys
 held = []
-for name in sys.argv[2:]:
+for name in sys.argv[1:]:
     os.makedirs(os.path.dirname(name), exist_ok=True)
     held.append(socket.socket(socket.AF_UNIX))
     held[-1].bind(name)
@@ -254,17 +257,18 @@ for name in sys.argv[2:]:
     os.chmod(name, 0o777)
 open(\"outside/new\", \"w\").write(str(os.getpid()))
 os.rename(\"outside/new\", \"outside/pid\")
-signal.pause()' _ $run/bus $run/wayland-0 $run/gnupg/S.gpg-agent $run/podman/podman.sock > /dev/null 2>&1 < /dev/null &
-for look in $(seq 2000); do [ -e outside/pid ] && exit 0; /bin/true; done; false";
-const SERVICE: &str = "setsid /usr/bin/python3 -c 'import os, signal, socket, sys
-held = []
-for name in sys.argv[2:]:
-    os.makedirs(os.path.dirname(name), exist_ok=True)
-    held.append(socket.socket(socket.AF_UNIX))
-    held[-1].bind(name)
-    held[-1].listen()
-    os.chmod(name, 0o777)
-open(\"outside/new\", \"w\").write(str(os.getpid()))
-os.rename(\"outside/new\", \"outside/pid\")
-signal.pause()' _ /run/$tag/docker.sock > /dev/null 2>&1 < /dev/null &
-for look in $(seq 2000); do [ -e outside/pid ] && exit 0; /bin/true; done; false";
+signal.pause()' ",
+            $names,
+            " > /dev/null 2>&1 < /dev/null &
+for look in $(seq 2000); do [ -e outside/pid ] && exit 0; /bin/true; done; false"
+        )
+    };
+}
+
+/// The user's own services.
+const AGENTS: &str = listening!(
+    "cd .. && run=${daemon_socket%/dunlin/daemon.sock}\n",
+    "$run/bus $run/wayland-0 $run/gnupg/S.gpg-agent $run/podman/podman.sock"
+);
+/// A service of the machine's.
+const SERVICE: &str = listening!("", "/run/$tag/docker.sock");
