@@ -158,6 +158,28 @@ fn a_configuration_that_the_host_replaces_stays_read_only_inside() {
 }
 
 #[test]
+fn a_file_to_be_guarded_that_has_a_second_name_is_refused_and_one_with_its_own_is_not() {
+    for user in users() {
+        let world = World::of(user);
+        world.git_workspace();
+        fs::hard_link(config(&world), world.workspace().join("second")).expect("a second name");
+        let write = ["run", "--no-tty", "--", "sh", "-c", "echo '[core] fsmonitor = ./evil' >> second"];
+        let refused = world.dunlin(&write).expect(125);
+        assert!(refused.err().contains(".git/config cannot be protected"), "{}", refused.err());
+        assert!(refused.err().contains("make it a file of its own: cp -p"), "{}", refused.err());
+        // The twin: without the guard it works.
+        world.dunlin(&[&["run", "-p", "unconfined"], &write[1..]].concat()).expect(0);
+        let text = || fs::read_to_string(config(&world)).expect("reads");
+        assert!(text().contains("evil"));
+        let path = config(&world).display().to_string();
+        let mend = format!("cp -p {path} {path}.own && mv {path}.own {path}");
+        world.finish("sh", &["-c", &mend]).expect(0);
+        world.dunlin(&["run", "--no-tty", "--", "sh", "-c", "echo more >> second"]).expect(0);
+        assert!(!text().contains("more"));
+    }
+}
+
+#[test]
 fn who_spins_inside_while_the_host_replaces_the_configuration_ends_its_sandbox() {
     each(&["python3", "-c", SPINNING], |world| {
         until("it spins", || world.dunlin(&["logs", "inside"]).out().contains("spins").then_some(()));

@@ -8,8 +8,16 @@ use std::{future::Future, os::unix::fs::MetadataExt, sync::Arc};
 use dunlin_sandbox_profiles::Isolation;
 
 use super::{
-    Machine, Policy, SandboxError, SandboxKey, Want, grants::Grants, guards::Guard, limits, places::Places,
-    plan, policy, remedy, residue, residue::Residue, root::Binds, view::FsView, watch::Watch,
+    Machine, Policy, SandboxError, SandboxKey, Want,
+    grants::Grants,
+    guards::{Guard, Ward},
+    limits,
+    places::Places,
+    plan, policy, remedy, residue,
+    residue::Residue,
+    root::Binds,
+    view::FsView,
+    watch::Watch,
 };
 use crate::launch::plan::{LaunchPlan, Layer};
 
@@ -143,6 +151,22 @@ fn identities(guards: &[Guard]) -> Vec<Option<(u64, u64)>> {
     guards.iter().map(identity).collect()
 }
 
+/// A guard holds one name of a file; through another, inside, the file could be written all the same.
+fn refuse_second_names(guards: &[Guard]) -> Result<(), SandboxError> {
+    let is_held = |guard: &&Guard| !matches!(guard.ward, Ward::Above | Ward::Masked);
+    let has_two = |guard: &&Guard| {
+        std::fs::symlink_metadata(guard.path()).is_ok_and(|found| found.is_file() && found.nlink() > 1)
+    };
+    guards.iter().filter(is_held).find(has_two).map_or(Ok(()), |guard| {
+        let path = guard.path().to_path_buf();
+        let own = format!("cp -p {0} {0}.own && mv {0}.own {0}", path.display());
+        Err(SandboxError::Guard {
+            path,
+            why: format!("it has a second name (a hard link); make it a file of its own: {own}"),
+        })
+    })
+}
+
 /// HOME with its links followed: mounts have real paths. Where it does not exist it stays as named.
 fn with_real_home(want: &Want) -> Want {
     let mut want = want.clone();
@@ -189,6 +213,7 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
         }
         let plan = plan::launch_plan(policy, &grants, &view, &places, &binds, machine);
         let guards = Guard::all(plan.root.as_deref().unwrap_or_default(), &view.repositories);
+        refuse_second_names(&guards)?;
         Ok((plan, guards, view.repositories.notes))
     })();
     match result {
