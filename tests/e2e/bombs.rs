@@ -102,3 +102,30 @@ fn what_one_session_takes_neither_others_nor_its_own_sandbox_lack() {
         }
     }
 }
+
+#[test]
+fn sessions_that_take_the_reserve_leave_a_patch_its_processes() {
+    require!("python3", found("python3"), "the bomb is python's");
+    for user in users() {
+        let world = World::of(user);
+        world.write(
+            &world.path("config/dunlin/profiles/few.toml"),
+            "extends = \"workspace-write\"\n[limits]\nprocesses = 20\n",
+        );
+        let code = format!(
+            "import os, signal\ndef full(): open('full', 'w').close()\n{}\nsignal.pause()",
+            BOMBS[0].1
+        );
+        let run = ["run", "-p", "few", "--detach", "--no-tty", "--"];
+        world.dunlin(&[&run[..], &["python3", "-c", &code]].concat()).expect(0);
+        until("it has taken all", || world.workspace().join("full").exists().then_some(()));
+        let more = [&run[..], &["sleep", "1000"]].concat();
+        let refused = (0..40).map(|_| world.dunlin(&more)).find(|started| started.code() != 0);
+        let refused = refused.expect("there is an end to it");
+        assert!(refused.err().contains("no room for another process"), "{}", refused.err());
+        let call =
+            json!({"input": "*** Begin Patch\n*** Add File: f\n+patched\n*** End Patch\n"}).to_string();
+        let patched = world.dunlin(&["tool", "-p", "few", "apply_patch", &call]).expect(0).json();
+        assert_eq!(patched["exit_code"], 0, "{patched}");
+    }
+}

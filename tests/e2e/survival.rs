@@ -3,6 +3,8 @@
 use dunlin_harness::{User, World, until};
 use nix::sys::signal::Signal;
 
+use crate::work::worlds;
+
 #[test]
 fn workers_killed_in_the_middle_of_output_lose_no_byte() {
     let world = World::new();
@@ -106,4 +108,18 @@ fn a_command_that_kills_its_init_takes_all_it_started_with_it() {
         (left.code() == 1).then_some(())
     });
     world.dunlin(&["run", "-p", "unconfined", "--", "true"]).expect(0);
+}
+
+/// The next worker clears away what is left of sandboxes that are gone, not of one in which nothing happens to run.
+#[test]
+fn an_idle_sandbox_serves_on_after_its_worker_was_killed() {
+    for world in worlds() {
+        let run = ["run", "--no-tty", "--", "echo", "hello"];
+        world.dunlin(&run).expect(0);
+        let list = || world.dunlin(&["sandbox", "ls", "--json"]).expect(0).json();
+        let before = list();
+        world.kill_worker();
+        assert_eq!(world.dunlin(&run).expect(0).out(), "hello\n");
+        assert_eq!(list()[0]["id"], before[0]["id"], "it is the same sandbox");
+    }
 }

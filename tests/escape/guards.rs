@@ -162,20 +162,27 @@ fn a_file_to_be_guarded_that_has_a_second_name_is_refused_and_one_with_its_own_i
     for user in users() {
         let world = World::of(user);
         world.git_workspace();
-        fs::hard_link(config(&world), world.workspace().join("second")).expect("a second name");
-        let write = ["run", "--no-tty", "--", "sh", "-c", "echo '[core] fsmonitor = ./evil' >> second"];
-        let refused = world.dunlin(&write).expect(125);
-        assert!(refused.err().contains(".git/config cannot be protected"), "{}", refused.err());
-        assert!(refused.err().contains("make it a file of its own: cp -p"), "{}", refused.err());
-        // The twin: without the guard it works.
-        world.dunlin(&[&["run", "-p", "unconfined"], &write[1..]].concat()).expect(0);
-        let text = || fs::read_to_string(config(&world)).expect("reads");
-        assert!(text().contains("evil"));
-        let path = config(&world).display().to_string();
-        let mend = format!("cp -p {path} {path}.own && mv {path}.own {path}");
-        world.finish("sh", &["-c", &mend]).expect(0);
-        world.dunlin(&["run", "--no-tty", "--", "sh", "-c", "echo more >> second"]).expect(0);
-        assert!(!text().contains("more"));
+        let hook = world.workspace().join(".git/hooks/pre-commit");
+        world.write(&hook, "#!/bin/sh\n");
+        for file in [config(&world), hook] {
+            fs::hard_link(&file, world.workspace().join("second")).expect("a second name");
+            let write = ["run", "--no-tty", "--", "sh", "-c", "echo '# evil' >> second"];
+            let refused = world.dunlin(&write).expect(125);
+            let named = format!("{} cannot be protected", file.display());
+            assert!(refused.err().contains(&named), "{}", refused.err());
+            // The twin: without the guard it works.
+            world.dunlin(&[&["run", "-p", "unconfined"], &write[1..]].concat()).expect(0);
+            let text = || fs::read_to_string(&file).expect("reads");
+            assert!(text().contains("evil"));
+            let path = file.display();
+            let mend = format!("cp -p '{path}' '{path}.own' && mv '{path}.own' '{path}'");
+            assert!(refused.err().contains(&mend), "{}", refused.err());
+            world.finish("sh", &["-c", &mend]).expect(0);
+            world.dunlin(&["run", "--no-tty", "--", "sh", "-c", "echo more >> second"]).expect(0);
+            assert!(!text().contains("more"));
+            world.dunlin(&["sandbox", "end", "default"]).expect(0);
+            fs::remove_file(world.workspace().join("second")).expect("it was there");
+        }
     }
 }
 

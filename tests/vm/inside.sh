@@ -51,7 +51,7 @@ check 'who is told why' '*was ended for limits.memory = 64MiB*' "$(ann 'dunlin r
 check 'memory that no process has mapped' 137 "$(ann 'dunlin run -p few -- python3 file.py; echo $?' | tail -n 1)"
 check 'another session of that sandbox goes on' '*small*running*' "$(ann 'dunlin ls')"
 check 'processes above the limit' 'stopped below 20' "$(ann 'dunlin run -p few -- python3 fork.py')"
-check 'commands are counted in a group inside the one of their sandbox' '0::/commands' "$(ann 'dunlin run -p few -- cat /proc/self/cgroup')"
+check 'commands are counted in a group inside the one of their sandbox' '0::/reapers/commands' "$(ann 'dunlin run -p few -- cat /proc/self/cgroup')"
 ann 'dunlin run --detach --name many -- sh -c "for i in \$(seq 200); do setsid sleep 1000 & done; echo up; wait"' > /dev/null
 until_true 'ann "dunlin logs many" | grep -q up'
 ann 'dunlin kill many' > /dev/null
@@ -89,8 +89,8 @@ cd "$(mktemp -d /var/tmp/root-XXXXXX)" || exit 1
 check 'doctor finds nothing missing for root' 'FULL*' "$(dunlin doctor)"
 writable='find /proc -path "/proc/[0-9]*" -prune -o -type f -print 2> /dev/null |
     while read -r file; do if { true >> "$file"; } 2> /dev/null; then echo "$file"; fi; done'
-mkdir -p /root/.config/dunlin/profiles
-cp /home/ann/.config/dunlin/profiles/few.toml /root/.config/dunlin/profiles/
+mkdir -p "$HOME"/.config/dunlin/profiles
+cp /home/ann/.config/dunlin/profiles/few.toml "$HOME"/.config/dunlin/profiles/
 cp /home/ann/work/fork.py .
 check 'processes of root above the limit' 'stopped below 20' "$(dunlin run -p few -- python3 fork.py)"
 check 'their sandbox starts another all the same' 'another' "$(dunlin run -p few -- echo another)"

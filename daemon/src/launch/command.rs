@@ -2,7 +2,8 @@
 
 use std::{
     ffi::CString,
-    io,
+    fs::File,
+    io::{self, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -12,7 +13,7 @@ use nix::{
         signal::SigSet,
         stat::{Mode, umask},
     },
-    unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, getpid, setpgid, tcsetpgrp, write},
+    unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, getpid, setpgid, tcsetpgrp},
 };
 
 use super::{
@@ -74,10 +75,10 @@ impl Command {
     }
 
     /// Becomes the command, in the cgroup whose open file is given. Returns only with the reason why not.
-    pub fn exec(&self, spec: &SpawnSpec, stdio: &Stdio, cgroup: Option<&OwnedFd>) -> StartFailure {
-        let counted = cgroup.map_or(Ok(0), |cgroup| write(cgroup, b"0"));
-        let counted = counted.at(StartStep::Fork, "joining the commands' cgroup");
-        let prepared = counted.and_then(|_| become_foreground(stdio)).and_then(|()| prepare(spec));
+    pub fn exec(&self, spec: &SpawnSpec, stdio: &Stdio, cgroup: Option<&File>) -> StartFailure {
+        let counted = cgroup.map_or(Ok(()), |mut cgroup| cgroup.write_all(b"0"));
+        let counted = counted.at(StartStep::Spec, "joining the commands' cgroup");
+        let prepared = counted.and_then(|()| become_foreground(stdio)).and_then(|()| prepare(spec));
         prepared.err().unwrap_or_else(|| StartFailure {
             step: StartStep::Exec,
             text: String::new(),

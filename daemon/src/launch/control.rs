@@ -130,6 +130,8 @@ pub const SURVIVORS: u32 = 33;
 pub const EMPTY: u32 = 34;
 /// A payload ended. `id`: its token, `code`: its raw wait status (exit code 125: it could not be run).
 pub const PAYLOAD_DONE: u32 = 35;
+/// The raw status of a payload that could not be run: exit code 125.
+pub const NOT_RUN: i32 = 125 << 8;
 
 /// `args[1]` of an EXITED: the reaper was killed.
 pub const LOST: u64 = 1;

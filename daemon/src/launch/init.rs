@@ -8,6 +8,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     sync::Arc,
     thread,
 };
@@ -31,10 +32,10 @@ use super::{
     link::Link,
     mounts, namespaces,
     network::{self, Network},
-    plan::{Identity, LaunchPlan, Layer},
+    plan::{Identity, LaunchPlan, Layer, SessionCgroups},
     privileges, rlimits, seccomp,
     serve::Server,
-    session::Outfit,
+    session::{OpenCgroups, Outfit},
 };
 use crate::sys::{memfd, process};
 
@@ -113,11 +114,7 @@ fn build(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<Built, Failure> 
     for cgroup in &plan.cgroups {
         fs::write(cgroup, "0").within(Layer::Cgroup, format!("joining {}", cgroup.display()))?;
     }
-    let commands_cgroup = plan.commands_cgroup.as_ref().map(|door| {
-        let opened = File::options().write(true).open(door);
-        opened.within(Layer::Cgroup, format!("opening {}", door.display()))
-    });
-    let commands_cgroup = commands_cgroup.transpose()?.map(OwnedFd::from);
+    let cgroups = plan.session_cgroups.as_ref().map(open).transpose()?;
     rlimits::set(&plan.rlimits)?;
     let (Inside { spaces, children, rules }, network) = beside(plan, outside)?;
     let listeners = network::enter(network)?;
@@ -136,8 +133,16 @@ fn build(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<Built, Failure> 
     rules.map_or(Ok(()), Rules::restrict)?;
     let filters = plan.seccomp.clone().unwrap_or_default();
     seccomp::load(&filters.common).within(Layer::Seccomp, "loading the common filter")?;
-    let outfit = Outfit { reaper_filter: filters.reaper, commands_cgroup };
+    let outfit = Outfit { reaper_filter: filters.reaper, cgroups };
     Ok(Built { spaces, listeners, signals, children, outfit })
+}
+
+fn open(cgroups: &SessionCgroups) -> Result<OpenCgroups, Failure> {
+    let open = |file: &Path| {
+        let opened = File::options().write(true).open(file);
+        opened.within(Layer::Cgroup, format!("opening {}", file.display()))
+    };
+    Ok(OpenCgroups { reapers: open(&cgroups.reapers)?, commands: open(&cgroups.commands)? })
 }
 
 /// What init made of the namespaces and the files inside.

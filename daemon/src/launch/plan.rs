@@ -14,9 +14,8 @@ use serde::{Deserialize, Serialize};
 pub struct LaunchPlan {
     /// Files of cgroups (made by the worker, v1 or v2) into which init writes itself before anything else.
     pub cgroups: Vec<PathBuf>,
-    /// The file of a cgroup into which each command writes itself just before its exec: what commands take there init, reapers and
-    /// payloads still have.
-    pub commands_cgroup: Option<PathBuf>,
+    /// What is counted apart of init and its payloads.
+    pub session_cgroups: Option<SessionCgroups>,
     /// Which namespaces are made. All false: `unconfined`.
     pub namespaces: Namespaces,
     /// Who the processes are, if a user namespace is made.
@@ -42,6 +41,15 @@ pub struct LaunchPlan {
     pub landlock: Option<LandlockPlan>,
     /// Prebuilt seccomp programs (arrays of `sock_filter`, 8 bytes each), made by `seccomp::{common, reaper}`.
     pub seccomp: Option<SeccompPlan>,
+}
+
+/// Files of cgroups into which processes of sessions write themselves. What they take there init and its payloads still have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionCgroups {
+    /// Each reaper, at once.
+    pub reapers: PathBuf,
+    /// Each command, just before its exec: within the reapers' group.
+    pub commands: PathBuf,
 }
 
 /// One flag per namespace.
@@ -215,6 +223,8 @@ pub struct SpawnSpec {
     pub cols: u16,
     /// Limits set just before exec (processes = N).
     pub rlimits: Vec<Rlimit>,
+    /// Limits of the reaper before it makes the command: what is above stays for payloads.
+    pub reaper_rlimits: Vec<Rlimit>,
 }
 
 /// The layer a launch failed in. The numbers are on the wire; add at the end.

@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, Read, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
 };
 
 use nix::{
@@ -48,8 +48,11 @@ pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Ou
 
 /// Becomes the session's leader and starts the command; returns once its exec is known to have succeeded.
 fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Outfit) -> Result<Pid, StartFailure> {
-    let counted = outfit.commands_cgroup.as_ref().map(OwnedFd::try_clone).transpose();
-    let counted = counted.at(StartStep::Fork, "keeping the cgroup")?;
+    let cgroups = outfit.cgroups.as_ref();
+    let joined = cgroups.map_or(Ok(()), |cgroups| (&cgroups.reapers).write_all(b"0"));
+    joined.at(StartStep::Spec, "joining the reapers' cgroup")?;
+    let counted = cgroups.map(|cgroups| cgroups.commands.try_clone()).transpose();
+    let counted = counted.at(StartStep::Spec, "keeping the commands' cgroup")?;
     let kept = stdio.fds().into_iter().chain([link.as_fd()]).chain(counted.as_ref().map(AsFd::as_fd));
     process::close_all_but(&kept.collect::<Vec<_>>()).at(StartStep::Fork, "closing inherited descriptors")?;
     prctl::set_pdeathsig(Signal::SIGKILL).at(StartStep::Fork, "tying the reaper to init")?;
@@ -59,6 +62,9 @@ fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Outfit) -> Result
         tty::take_control(terminal.as_fd()).at(StartStep::Terminal, "taking the terminal")?;
     }
     let command = Command::parse(spec)?;
+    for limit in &spec.reaper_rlimits {
+        process::set_limit(limit.resource, limit.soft, limit.hard).at(StartStep::Spec, "setting limits")?;
+    }
     let (mut verdict, sender) = io::pipe().at(StartStep::Fork, "making a pipe")?;
     let spawned = process::spawn_in_place(|| {
         let failure = command.exec(spec, &stdio, counted.as_ref());

@@ -22,8 +22,8 @@ use nix::{
 
 use super::{
     control::{
-        CANCEL, EMPTY, END, EXITED, Frame, KILL, LOST, PAYLOAD, PAYLOAD_DONE, SIGNAL, START, START_FAILED,
-        STARTED, SURVIVORS, StartStep,
+        CANCEL, EMPTY, END, EXITED, Frame, KILL, LOST, NOT_RUN, PAYLOAD, PAYLOAD_DONE, SIGNAL, START,
+        START_FAILED, STARTED, SURVIVORS, StartStep,
     },
     failure::{At, StartFailure},
     family::{Children, REAPED_AT_ONCE},
@@ -32,9 +32,6 @@ use super::{
     session::{Outfit, Session},
 };
 use crate::sys::process;
-
-/// The raw status of a payload that could not be run: exit code 125.
-const NOT_RUN: i32 = 125 << 8;
 
 /// What a known child of init is.
 #[derive(Clone, Copy, PartialEq, Eq)]

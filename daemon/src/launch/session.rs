@@ -1,6 +1,7 @@
 //! A session as init sees it: its reaper, the link to it, and until the command runs the terminal's master.
 
 use std::{
+    fs::File,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
@@ -28,8 +29,16 @@ const SPEC_MAX_BYTES: u64 = 8 << 20;
 pub struct Outfit {
     /// The filter that a reaper adds to the common one.
     pub reaper_filter: Vec<u8>,
-    /// The open file of the cgroup that commands are counted in.
-    pub commands_cgroup: Option<OwnedFd>,
+    /// What a session's processes are counted in.
+    pub cgroups: Option<OpenCgroups>,
+}
+
+/// The files of [`SessionCgroups`](super::plan::SessionCgroups), opened before the view of files changed.
+pub struct OpenCgroups {
+    /// For the reaper.
+    pub reapers: File,
+    /// For the command.
+    pub commands: File,
 }
 
 /// A session that was started.

@@ -168,24 +168,23 @@ impl<'g> Stager<'g> {
         file: &FileState,
         beside: &Path,
     ) -> io::Result<(Method, Written)> {
+        if let Permissions::Exact(mode) = file.permissions {
+            refuse_set_id(mode, 0o4000)?;
+        }
         let (State::File(old), Some(stamp)) = (&change.before, change.stamp) else {
             return Ok((Method::Rename, self.write_new(file, beside)?));
         };
+        refuse_set_id(stamp.mode, 0o4000)?;
         if stamp.links == 1
             && let Some(written) = self.write_like(file, stamp.owner, beside)?
         {
             return Ok((Method::Rename, written));
         }
+        refuse_set_id(stamp.mode, 0o2000)?;
         self.gate.pass(Step::Stage, beside)?;
-        let (mut written, own) = create(self.locks.at(beside), 0o600)?;
+        let mut written = create(self.locks.at(beside), 0o600)?.0;
         written.handle.write_all(&old.bytes)?;
         self.sync(&written, beside)?;
-        if stamp.mode & 0o4000 != 0 || stamp.mode & 0o2000 != 0 && own != stamp.owner {
-            // Writing takes the bit away. Whoever may not set it as it is could neither keep it nor put it back.
-            self.gate.pass(Step::KeepMetadata, &change.path)?;
-            let stands = self.locks.at(&change.path).open_to_write()?;
-            stands.set_permissions(FsPermissions::from_mode(stamp.mode)).map_err(unkept(stamp.mode))?;
-        }
         Ok((Method::InPlace, Written { permissions: file.permissions, ..written }))
     }
 
@@ -281,7 +280,7 @@ impl Written {
     /// After the content: writing takes set-id bits away.
     fn set_mode(&mut self, mode: u32) -> io::Result<()> {
         if self.permissions != Permissions::Exact(mode) || mode & 0o6000 != 0 {
-            self.handle.set_permissions(FsPermissions::from_mode(mode)).map_err(unkept(mode))?;
+            self.handle.set_permissions(FsPermissions::from_mode(mode))?;
             self.permissions = Permissions::Exact(mode);
         }
         if mode & 0o6000 != 0 {
@@ -292,17 +291,18 @@ impl Written {
     }
 }
 
-/// Says of a refused mode that it is its set-id bits that cannot be kept.
-fn unkept(mode: u32) -> impl Fn(io::Error) -> io::Error {
-    move |error| match error.kind() {
-        io::ErrorKind::PermissionDenied if mode & 0o6000 != 0 => io::Error::new(
-            error.kind(),
-            format!(
-                "its mode is {mode:o}, and that set-id bit cannot be set here: take it away first (chmod ug-s), or patch it outside of the sandbox"
-            ),
-        ),
-        _ => error,
+/// A program that lends its owner's rights is not written, wherever the patch runs: between the writing and the setting of the bit
+/// whoever else writes in that directory could put in what is then lent to him. Writing in place takes such bits away.
+fn refuse_set_id(mode: u32, bits: u32) -> io::Result<()> {
+    if mode & bits == 0 {
+        return Ok(());
     }
+    let bit = if mode & 0o4000 != 0 { "user" } else { "group" };
+    let why = format!(
+        "its mode is {mode:o}, and no patch keeps that set-{bit}-id bit: take it away first (chmod {}-s)",
+        &bit[..1]
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
 /// Gives a file the mode and attributes of the one it replaces; `true` if it had no attributes before, which is not

@@ -352,8 +352,7 @@ impl Transaction<'_, '_> {
         self.check_version(index, &stat)?;
         self.done.push(Done::Rewritten(index));
         let written = at::write_over(handle, &file.bytes).and_then(|handle| {
-            // Writing takes set-id bits away.
-            at::set_permissions(&handle, file.permissions, fstat(&handle)?.st_mode)?;
+            at::set_permissions(&handle, file.permissions, stat.st_mode)?;
             Ok(fstat(&handle)?)
         });
         self.rewritten.push(Stamp::of(&written.map_err(|error| self.failed(index, error))?));

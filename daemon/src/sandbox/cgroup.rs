@@ -1,6 +1,6 @@
 //! Owns the cgroups that count a sandbox's processes and memory: where they may lie, making and removing them.
 //!
-//! Invariant: one group per launch and hierarchy under a name that says whose it is, so that a worker that was killed
+//! Invariant: one group per launch and hierarchy, with others in it, under a name that says whose it is, so that a worker that was killed
 //! leaves nothing that the next one does not find ([`sweep`]), and a launch never meets the group of one that failed. Version 2 where a subtree is delegated to us, version 1
 //! where root may make groups. Without either nothing is made and `policy` says what that loses.
 
@@ -13,7 +13,8 @@ use std::{
 
 use dunlin_sandbox_profiles::Limits;
 
-use super::limits::RESERVE;
+use super::limits::{PAYLOADS, RESERVE};
+use crate::launch::plan::SessionCgroups;
 
 /// Where groups can be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,18 +36,19 @@ pub enum CgroupPlace {
 /// The groups of one sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Groups {
-    /// All of them, in an order in which they can be removed.
+    /// All of them, the innermost first: so they can be removed.
     pub all: Vec<PathBuf>,
     /// The files into which init, of one thread, writes itself.
     pub inits: Vec<PathBuf>,
-    /// The file into which each command writes itself, if processes are counted.
-    pub commands: Option<PathBuf>,
+    /// The files for processes of sessions, if those are counted apart.
+    pub sessions: Option<SessionCgroups>,
 }
 
 /// Our groups' names begin with this, followed by the keeper's pid, the sandbox, the worker's pid and the launch.
 const PREFIX: &str = "dunlin-";
 
-/// The group of a sandbox's commands, inside its own.
+/// The groups of a sandbox's sessions, inside its own, each inside the one before: of reapers, and of commands.
+const REAPERS: &str = "reapers";
 const COMMANDS: &str = "commands";
 
 /// The daemon's own group, inside the one that it was started in, if that was delegated to it.
@@ -95,8 +97,9 @@ impl CgroupPlace {
         matches!(self, Self::Unified(_) | Self::Split { pids: Some(_), .. })
     }
 
-    /// Makes the groups of one sandbox with its limits. What was made before an error is removed again.
-    pub fn make(&self, keeper: u32, sandbox: &str, limits: &Limits) -> io::Result<Groups> {
+    /// Makes the groups of one sandbox with its limits; only of one that is `confined` the sessions are counted apart: whoever is not
+    /// may make groups below its own, which has to be like any other. What was made before an error is removed again.
+    pub fn make(&self, keeper: u32, sandbox: &str, limits: &Limits, confined: bool) -> io::Result<Groups> {
         let launch = LAUNCHES.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{keeper}-{sandbox}-{}-{launch}", std::process::id());
         let memory = limits.memory.value.map(|memory| memory.0.to_string());
@@ -110,12 +113,12 @@ impl CgroupPlace {
                 groups
                     .add(&group, "cgroup.procs", &values)
                     .and_then(|()| bound_swap(&group, "memory.swap.max", no_swap))
-                    .and_then(|()| groups.count(&group, limits, true))
+                    .and_then(|()| groups.count(&group, limits, confined, true))
             }
             Self::Split { pids, memory: place } => {
                 let count = pids.iter().map(|place| place.join(&name)).try_for_each(|group| {
                     groups.add(&group, "tasks", &[])?;
-                    groups.count(&group, limits, false)
+                    groups.count(&group, limits, confined, false)
                 });
                 count.and_then(|()| {
                     place.iter().map(|place| place.join(&name)).try_for_each(|group| {
@@ -143,8 +146,7 @@ impl CgroupPlace {
         {
             let owner = owner(&entry.file_name().to_string_lossy());
             if owner.is_some_and(|pid| pid == keeper || !Path::new(&format!("/proc/{pid}")).exists()) {
-                let _ = fs::remove_dir(entry.path().join(COMMANDS));
-                let _ = fs::remove_dir(entry.path());
+                remove_empty(&entry.path());
             }
         }
     }
@@ -175,23 +177,45 @@ impl Groups {
         Ok(())
     }
 
-    /// Bounds the processes of a group, and of the commands in it, in a group of their own, by less: what they take is not the
-    /// reserve's. In version 2 that one holds threads, or init could not stay above it, and is joined as in version 1.
-    fn count(&mut self, group: &Path, limits: &Limits, unified: bool) -> io::Result<()> {
+    /// Bounds the processes of a group, and with `apart` of the sessions in it, and of their commands, each by less: what those take
+    /// is not the reserve's. In version 2 the inner ones hold threads, or init could not stay above them, and are joined as in
+    /// version 1.
+    fn count(&mut self, group: &Path, limits: &Limits, apart: bool, unified: bool) -> io::Result<()> {
         let Some(processes) = limits.processes.value else { return Ok(()) };
-        fs::write(group.join("pids.max"), processes.saturating_add(RESERVE).to_string())?;
-        if unified {
-            fs::write(group.join("cgroup.subtree_control"), "+pids")?;
+        let bound = |group: &Path, more: u64| {
+            fs::write(group.join("pids.max"), processes.saturating_add(more).to_string())
+        };
+        bound(group, RESERVE)?;
+        if !apart {
+            return Ok(());
         }
-        let commands = group.join(COMMANDS);
-        fs::create_dir(&commands)?;
-        self.all.insert(0, commands.clone());
-        if unified {
-            fs::write(commands.join("cgroup.type"), "threaded")?;
+        let reapers = group.join(REAPERS);
+        let commands = reapers.join(COMMANDS);
+        for (inner, above, more) in [(&reapers, group, RESERVE - PAYLOADS), (&commands, &reapers, 0)] {
+            if unified {
+                fs::write(above.join("cgroup.subtree_control"), "+pids")?;
+            }
+            fs::create_dir(inner)?;
+            self.all.insert(0, inner.clone());
+            if unified {
+                fs::write(inner.join("cgroup.type"), "threaded")?;
+            }
+            bound(inner, more)?;
         }
-        fs::write(commands.join("pids.max"), processes.to_string())?;
-        self.commands = Some(commands.join(if unified { "cgroup.threads" } else { "tasks" }));
+        let door = |group: &Path| group.join(if unified { "cgroup.threads" } else { "tasks" });
+        self.sessions = Some(SessionCgroups { reapers: door(&reapers), commands: door(&commands) });
         Ok(())
+    }
+}
+
+/// Removes a sandbox's group with those inside it, unless its init still is in it: the inner ones of one that lives may be empty.
+fn remove_empty(group: &Path) {
+    if fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|processes| !processes.is_empty()) {
+        return;
+    }
+    let reapers = group.join(REAPERS);
+    for directory in [&reapers.join(COMMANDS), &reapers, group] {
+        let _ = fs::remove_dir(directory);
     }
 }
 
@@ -358,27 +382,29 @@ mod tests {
         let mut limits = crate::sandbox::samples::want("workspace-write").profile.limits;
         limits.processes = Limit::soft(10);
         limits.memory = Limit::soft(Bytes(1 << 20));
-        let made = unified.make(7, "key", &limits).unwrap();
-        let [commands, all] = made.all.try_into().unwrap();
+        let made = unified.make(7, "key", &limits, true).unwrap();
+        let [commands, reapers, all] = made.all.try_into().unwrap();
         let value = |name: &str| fs::read_to_string(all.join(name)).unwrap();
-        assert_eq!((commands.parent(), all.parent()), (Some(all.as_path()), Some(place.path())));
+        assert_eq!(all.parent(), Some(place.path()));
+        assert_eq!((&reapers, &commands), (&all.join("reapers"), &all.join("reapers/commands")));
+        let counts = ["pids.max", "reapers/pids.max", "reapers/commands/pids.max"].map(value);
+        assert_eq!(counts, [10 + RESERVE, 10 + RESERVE - PAYLOADS, 10].map(|count| count.to_string()));
+        let types = ["reapers/cgroup.type", "reapers/commands/cgroup.type"].map(value);
         assert_eq!(
-            (value("pids.max"), value("commands/pids.max"), value("memory.max")),
-            ((10 + RESERVE).to_string(), "10".to_owned(), "1048576".to_owned())
+            (value("memory.max"), types),
+            ("1048576".into(), ["threaded", "threaded"].map(Into::into))
         );
-        assert_eq!(
-            (value("cgroup.subtree_control"), value("commands/cgroup.type")),
-            ("+pids".into(), "threaded".into())
-        );
-        assert_eq!(
-            (made.inits, made.commands),
-            (vec![all.join("cgroup.procs")], Some(commands.join("cgroup.threads")))
-        );
+        let controls = ["cgroup.subtree_control", "reapers/cgroup.subtree_control"].map(value);
+        assert_eq!(controls, ["+pids", "+pids"]);
+        let sessions = [&reapers, &commands].map(|group| group.join("cgroup.threads"));
+        let [reapers, commands] = sessions;
+        assert_eq!(made.sessions, Some(SessionCgroups { reapers, commands }));
+        assert_eq!(made.inits, [all.join("cgroup.procs")]);
         assert_eq!(owner(&all.file_name().unwrap().to_string_lossy()), Some(7));
         limits.processes.value = None;
         let split =
             CgroupPlace::Split { pids: Some(place.path().to_path_buf()), memory: Some("/nowhere".into()) };
-        assert!(split.make(8, "key", &limits).is_err());
+        assert!(split.make(8, "key", &limits, true).is_err());
         let owners = fs::read_dir(place.path()).unwrap().flatten();
         let owners = owners.filter_map(|entry| owner(&entry.file_name().to_string_lossy()));
         assert_eq!(owners.collect::<Vec<_>>(), [7], "the half that was made is taken back");
@@ -389,10 +415,18 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let split = CgroupPlace::Split { pids: Some(place.path().to_path_buf()), memory: None };
         // No pid reaches this number; pid 1 always lives.
-        for name in ["dunlin-7-x/commands", "dunlin-4194305-x", "dunlin-1-x", "other"] {
+        for name in [
+            "dunlin-7-x/reapers/commands",
+            "dunlin-7-lives/reapers",
+            "dunlin-4194305-x",
+            "dunlin-1-x",
+            "other",
+        ] {
             fs::create_dir_all(place.path().join(name)).unwrap();
         }
+        fs::write(place.path().join("dunlin-7-lives/cgroup.procs"), "12\n").unwrap();
         split.sweep(7);
+        assert!(place.path().join("dunlin-7-lives/reapers").exists(), "its init is in it");
         let left =
             ["dunlin-7-x", "dunlin-4194305-x", "dunlin-1-x", "other"].map(|n| place.path().join(n).exists());
         assert_eq!(left, [false, false, true, true]);

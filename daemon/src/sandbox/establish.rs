@@ -3,7 +3,7 @@
 //! Invariant: what is returned is in force, except for what `policy.weakenings` lists; under strict isolation that
 //! list is empty. The launch itself is the keeper's, behind [`LaunchPort`].
 
-use std::{future::Future, os::unix::fs::MetadataExt, sync::Arc};
+use std::{future::Future, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
 
 use dunlin_sandbox_profiles::Isolation;
 
@@ -151,19 +151,22 @@ fn identities(guards: &[Guard]) -> Vec<Option<(u64, u64)>> {
     guards.iter().map(identity).collect()
 }
 
-/// A guard holds one name of a file; through another, inside, the file could be written all the same.
+/// A guard holds one name of a file; through another, inside, the file could be written all the same. Looked at are guarded files,
+/// and the programs of a directory of hooks.
 fn refuse_second_names(guards: &[Guard]) -> Result<(), SandboxError> {
-    let is_held = |guard: &&Guard| !matches!(guard.ward, Ward::Above | Ward::Masked);
-    let has_two = |guard: &&Guard| {
-        std::fs::symlink_metadata(guard.path()).is_ok_and(|found| found.is_file() && found.nlink() > 1)
+    let has_two = |path: &PathBuf| {
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.nlink() > 1)
     };
-    guards.iter().filter(is_held).find(has_two).map_or(Ok(()), |guard| {
-        let path = guard.path().to_path_buf();
-        let own = format!("cp -p {0} {0}.own && mv {0}.own {0}", path.display());
-        Err(SandboxError::Guard {
-            path,
-            why: format!("it has a second name (a hard link); make it a file of its own: {own}"),
-        })
+    let held = guards.iter().filter(|guard| !matches!(guard.ward, Ward::Above | Ward::Masked));
+    let inside = |guard: &Guard| {
+        let listed = (guard.ward == Ward::Hooks).then(|| std::fs::read_dir(guard.path()));
+        listed.into_iter().flatten().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let mut files = held.flat_map(|guard| [vec![guard.path().to_path_buf()], inside(guard)].concat());
+    files.find(has_two).map_or(Ok(()), |path| {
+        let own = format!("cp -p '{0}' '{0}.own' && mv '{0}.own' '{0}'", path.display());
+        let why = format!("it has a second name (a hard link); make it a file of its own: {own}");
+        Err(SandboxError::Guard { path, why })
     })
 }
 
@@ -233,7 +236,8 @@ fn count(policy: &Policy, machine: &Machine, prepared: &mut Prepared) -> Result<
     if !policy.layers.cgroup {
         return Ok(());
     }
-    let made = machine.cgroup.make(machine.keeper, policy.key.as_str(), &policy.profile.limits);
+    let confined = policy.isolation != Isolation::None;
+    let made = machine.cgroup.make(machine.keeper, policy.key.as_str(), &policy.profile.limits, confined);
     let groups = made.map_err(|error| LaunchFailure::Layer {
         layer: Layer::Cgroup,
         errno: error.raw_os_error().unwrap_or(nix::libc::EIO),
@@ -241,7 +245,7 @@ fn count(policy: &Policy, machine: &Machine, prepared: &mut Prepared) -> Result<
     })?;
     prepared.residue.cgroups = groups.all;
     prepared.plan.cgroups = groups.inits;
-    prepared.plan.commands_cgroup = groups.commands;
+    prepared.plan.session_cgroups = groups.sessions;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Owns the resource limits of init and of commands.
 //!
-//! Invariant: init may always have [`RESERVE`] processes more than all commands together, so a fork bomb never keeps it
-//! from starting, patching or killing. RLIMIT_AS and RLIMIT_DATA are never set: sanitizers, the JVM and Go reserve far
+//! Invariant: init may have [`RESERVE`] processes more than all commands together, so a fork bomb keeps it neither from starting a
+//! few more sessions, each a process or two of the reserve, nor ever, with [`PAYLOADS`] of them, from patching and killing. RLIMIT_AS and RLIMIT_DATA are never set: sanitizers, the JVM and Go reserve far
 //! more address space than they use. Pure.
 
 use std::collections::BTreeMap;
@@ -33,6 +33,9 @@ pub fn ceilings() -> Ceilings {
 
 /// Processes that init and reapers may have beyond the commands' limit.
 pub const RESERVE: u64 = 32;
+
+/// Of the reserve, what no session is started with.
+pub const PAYLOADS: u64 = 8;
 
 /// Signals that may be queued, timers included: no program needs more, and the user has some tens of thousands.
 const SIGNALS: u64 = 4096;
@@ -73,6 +76,13 @@ pub fn of_command(limits: &Limits, alone: bool) -> Vec<Rlimit> {
     let processes = limits.processes.value.filter(|_| alone);
     let processes = processes.map(|processes| both(libc::RLIMIT_NPROC, processes));
     processes.into_iter().collect()
+}
+
+/// Limits of a reaper, set before it makes its command: the last of the reserve are for payloads.
+pub fn of_reaper(limits: &Limits, alone: bool) -> Vec<Rlimit> {
+    let processes = limits.processes.value.filter(|_| alone);
+    let processes = processes.map(|processes| processes.saturating_add(RESERVE - PAYLOADS));
+    processes.map(|processes| both(libc::RLIMIT_NPROC, processes)).into_iter().collect()
 }
 
 fn common(limits: &Limits) -> Vec<Rlimit> {

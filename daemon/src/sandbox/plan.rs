@@ -51,7 +51,7 @@ pub fn launch_plan(
     let namespaces = policy.layers.namespaces;
     LaunchPlan {
         cgroups: Vec::new(),
-        commands_cgroup: None,
+        session_cgroups: None,
         namespaces,
         identity: namespaces.user.then(|| identity(policy, machine)),
         rlimits: limits::of_init(&policy.profile.limits, &machine.ceilings),

@@ -25,7 +25,7 @@ use crate::regular;
 /// What to remove when the sandbox's init is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Residue {
-    /// Cgroup directories.
+    /// Cgroup directories, the innermost first.
     pub cgroups: Vec<PathBuf>,
     /// Placeholders of ours in git directories that this sandbox needs, as others may.
     pub placeholders: Vec<PathBuf>,

@@ -16,7 +16,10 @@ use crate::{
     clock::unix_ms,
     ids,
     keeper::control::{END_SANDBOX, FORGET_PAYLOAD, Frame, LAUNCH_SANDBOX, RUN_PAYLOAD, Refusal, SET_RECORD},
-    launch::plan::{LaunchPlan, Layer},
+    launch::{
+        control::NOT_RUN,
+        plan::{LaunchPlan, Layer},
+    },
     link::{Link, LinkError},
     sandbox::{
         LaunchFailure, LaunchPort, Machine, Places, Residue, SandboxKey, Want, Weakening, cgroup, establish,
@@ -299,7 +302,15 @@ impl Sandboxes {
                 next_step: "ask again: a new one is made".into(),
             });
         }
-        Ok(link.tell(Frame::new(FORGET_PAYLOAD, reply.args[1])).await?)
+        link.tell(Frame::new(FORGET_PAYLOAD, reply.args[1])).await?;
+        if reply.args[0] as u32 as i32 == NOT_RUN {
+            return Err(SessionError::Exhausted {
+                what: "the sandbox has no room for the process that applies a patch".into(),
+                next_step: "end some sessions with `dunlin kill`, or raise limits.processes in the profile"
+                    .into(),
+            });
+        }
+        Ok(())
     }
 
     /// Notes on a sandbox what a person allowed in it; a worker that comes later reads it there.

@@ -266,6 +266,7 @@ fn spec(start: &Start, cwd: &Path, policy: &Policy, sandbox: &SandboxRecord, id:
         rows: start.size.1,
         cols: start.size.0,
         rlimits: limits::of_command(&policy.profile.limits, policy.limits_processes_alone()),
+        reaper_rlimits: limits::of_reaper(&policy.profile.limits, policy.limits_processes_alone()),
     }
 }
 
@@ -357,7 +358,7 @@ fn start_refused(reply: &Reply, start: &Start, cwd: &Path, spec: &SpawnSpec) -> 
             let what = format!("cwd {} cannot be entered in the sandbox: {error}", cwd.display());
             SessionError::invalid(what, "give a directory inside the workspace")
         }
-        Some(StartStep::Fork) => SessionError::Exhausted {
+        Some(StartStep::Fork) if error.raw_os_error() == Some(nix::libc::EAGAIN) => SessionError::Exhausted {
             what: format!("the sandbox has no room for another process: {error}"),
             next_step: "end some with `dunlin kill`, or raise limits.processes in the profile".into(),
         },

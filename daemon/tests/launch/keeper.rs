@@ -172,6 +172,7 @@ pub fn argv(words: &[&str]) -> SpawnSpec {
         rows: 24,
         cols: 80,
         rlimits: Vec::new(),
+        reaper_rlimits: Vec::new(),
     }
 }
 
