@@ -128,7 +128,7 @@ pub const EXITED: u32 = 32;
 pub const SURVIVORS: u32 = 33;
 /// The session has no process left. No frame about it follows.
 pub const EMPTY: u32 = 34;
-/// A payload ended. `id`: its token, `code`: its raw wait status (exit code 125: it could not be run).
+/// A payload ended. `id`: its token, `code`: its raw wait status, or [`NOT_RUN`].
 pub const PAYLOAD_DONE: u32 = 35;
 /// The raw status of a payload that could not be run: exit code 125.
 pub const NOT_RUN: i32 = 125 << 8;

@@ -137,6 +137,7 @@ fn build(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<Built, Failure> 
     Ok(Built { spaces, listeners, signals, children, outfit })
 }
 
+/// Now: later the files are out of sight, and what they grant is what whoever opened them may.
 fn open(cgroups: &SessionCgroups) -> Result<OpenCgroups, Failure> {
     let open = |file: &Path| {
         let opened = File::options().write(true).open(file);

@@ -1,8 +1,8 @@
-//! Owns the resource limits of init and of commands.
+//! Owns the resource limits of init, of reapers and of commands.
 //!
-//! Invariant: init may have [`RESERVE`] processes more than all commands together, so a fork bomb keeps it neither from starting a
-//! few more sessions, each a process or two of the reserve, nor ever, with [`PAYLOADS`] of them, from patching and killing. RLIMIT_AS and RLIMIT_DATA are never set: sanitizers, the JVM and Go reserve far
-//! more address space than they use. Pure.
+//! Invariant: init may have [`RESERVE`] processes more than all commands together. A fork bomb leaves it some more sessions, each of
+//! which takes a process or two of the reserve, and with [`PAYLOADS`] of them, which no session takes, patching and killing.
+//! RLIMIT_AS and RLIMIT_DATA are never set: sanitizers, the JVM and Go reserve far more address space than they use. Pure.
 
 use std::collections::BTreeMap;
 
