@@ -303,15 +303,16 @@ fn cgroup(policy: &Policy, machine: &Machine) -> Finding {
     match (&machine.cgroup, lost) {
         (_, Some(lost)) => finding("cgroup", State::Missing, &lost.what, &lost.remedy),
         (CgroupPlace::None, None) => {
-            let detail = "none; processes are limited by rlimits, memory is not";
+            let detail = "none; processes are limited by rlimits, memory and processor time are not";
             finding("cgroup", State::NotNeeded, detail, &remedy)
         }
-        (CgroupPlace::Unified(place), None) => {
-            finding("cgroup", State::Ok, &format!("version 2, delegated at {}", place.display()), "")
+        (CgroupPlace::Unified { place, cpu }, None) => {
+            let cpu = if *cpu { "" } else { "; without the cpu controller" };
+            finding("cgroup", State::Ok, &format!("version 2, delegated at {}{cpu}", place.display()), "")
         }
-        (CgroupPlace::Split { pids, memory }, None) => {
+        (CgroupPlace::Split { pids, memory, cpu }, None) => {
             let has = |place: &Option<_>| if place.is_some() { "yes" } else { "no" };
-            let detail = format!("version 1: pids {}, memory {}", has(pids), has(memory));
+            let detail = format!("version 1: pids {}, memory {}, cpu {}", has(pids), has(memory), has(cpu));
             finding("cgroup", State::Ok, &detail, "")
         }
     }

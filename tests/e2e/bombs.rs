@@ -54,6 +54,24 @@ except OSError:
 full()",
     ),
     (
+        "chains",
+        "import time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+end = time.monotonic() + 300
+def born():
+    while time.monotonic() < end:
+        try: return os.fork() == 0
+        except OSError: time.sleep(0.001)
+    os._exit(0)
+for _ in range(40):
+    if born():
+        # Each is the parent of the next one and ends; in a session of its own it is in nobody's group.
+        while True:
+            if not born(): os._exit(0)
+            os.setsid()
+full()",
+    ),
+    (
         "lines",
         "full()
 while True: os.write(1, b'many lines\\n' * 4096)",

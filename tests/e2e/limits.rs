@@ -210,6 +210,49 @@ fn what_uses_more_than_a_cgroup_gives_is_ended_and_its_sandbox_stays() {
 }
 
 #[test]
+fn who_wants_all_processors_weighs_less_than_one_program_outside() {
+    for (profile, weighed) in [("workspace-write", true), ("unconfined", false)] {
+        let world = World::of(User::Own);
+        let number = format!("4325.{}", world.pid("keeper"));
+        world.dunlin(&["run", "-p", profile, "--detach", "--no-tty", "--", "sleep", &number]).expect(0);
+        let [command] = processes_with(&number).try_into().expect("one command");
+        // Version 1 in shares of 1024, version 2 in weights of 100.
+        let weights = [("cpu.shares", "256"), ("cpu.weight", "25")];
+        let groups: Vec<_> = weights
+            .into_iter()
+            .flat_map(|weight| cgroups_of(world.pid("keeper")).into_iter().map(move |group| (group, weight)))
+            .filter(|(group, (file, _))| group.join("reapers").join(file).exists())
+            .collect();
+        if !weighed {
+            assert!(groups.is_empty(), "{groups:?}");
+            continue;
+        }
+        let Some((group, (file, weight))) = groups.first() else {
+            return skip("cpu cgroup", "none can be made here");
+        };
+        let read = |name: &str| std::fs::read_to_string(group.join(name)).unwrap_or_default();
+        for name in ["", "reapers/", "reapers/commands/"] {
+            assert_eq!(read(&format!("{name}{file}")).trim(), *weight, "{name}{file}");
+        }
+        let holds = |names: &[String], pid: i32| {
+            names.iter().any(|name| read(name).lines().any(|line| line == pid.to_string()))
+        };
+        let tables = |group: &str| ["tasks", "cgroup.threads"].map(|file| format!("{group}{file}"));
+        let reaper = parent_of(command);
+        let places = [(parent_of(reaper), ""), (reaper, "reapers/"), (command, "reapers/commands/")];
+        for (pid, place) in places {
+            assert!(holds(&tables(place), pid), "{pid} is not in {place}");
+        }
+    }
+}
+
+fn parent_of(pid: i32) -> i32 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a live process");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    parent.expect("a parent").trim().parse().expect("its number")
+}
+
+#[test]
 fn a_hard_limit_that_nothing_keeps_starts_nothing() {
     let user = ordinary();
     for (parent, limit, parts) in [

@@ -52,6 +52,12 @@ check 'memory that no process has mapped' 137 "$(ann 'dunlin run -p few -- pytho
 check 'another session of that sandbox goes on' '*small*running*' "$(ann 'dunlin ls')"
 check 'processes above the limit' 'stopped below 20' "$(ann 'dunlin run -p few -- python3 fork.py')"
 check 'commands are counted in a group inside the one of their sandbox' '0::/reapers/commands' "$(ann 'dunlin run -p few -- cat /proc/self/cgroup')"
+cat > /home/ann/work/weights.sh <<'SHELL'
+for group in /sys/fs/cgroup/user.slice/user-*.slice/user@*.service/app.slice/run-*.service/dunlin-*; do
+    cat "$group"/cpu.weight "$group"/reapers/cpu.weight "$group"/reapers/commands/cpu.weight
+done | tr '\n' ' '
+SHELL
+check 'they weigh less than another program of the user' '25 25 25 ' "$(sh /home/ann/work/weights.sh)"
 ann 'dunlin run --detach --name many -- sh -c "for i in \$(seq 200); do setsid sleep 1000 & done; echo up; wait"' > /dev/null
 until_true 'ann "dunlin logs many" | grep -q up'
 ann 'dunlin kill many' > /dev/null

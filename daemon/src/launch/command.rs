@@ -74,11 +74,11 @@ impl Command {
         Ok(Self { candidates, argv, env })
     }
 
-    /// Becomes the command, in the cgroup whose open file is given. Returns only with the reason why not.
-    pub fn exec(&self, spec: &SpawnSpec, stdio: &Stdio, cgroup: Option<&File>) -> StartFailure {
-        let counted = cgroup.map_or(Ok(()), |mut cgroup| cgroup.write_all(b"0"));
-        let counted = counted.at(StartStep::Spec, "joining the commands' cgroup");
-        let prepared = counted.and_then(|()| become_foreground(stdio)).and_then(|()| prepare(spec));
+    /// Becomes the command, in the cgroups whose open files are given. Returns only with the reason why not.
+    pub fn exec(&self, spec: &SpawnSpec, stdio: &Stdio, groups: &[File]) -> StartFailure {
+        let joined = groups.iter().try_for_each(|mut group| group.write_all(b"0"));
+        let joined = joined.at(StartStep::Spec, "joining the commands' cgroup");
+        let prepared = joined.and_then(|()| become_foreground(stdio)).and_then(|()| prepare(spec));
         prepared.err().unwrap_or_else(|| StartFailure {
             step: StartStep::Exec,
             text: String::new(),

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     os::fd::{AsFd, OwnedFd},
-    path::Path,
+    path::PathBuf,
     sync::Arc,
     thread,
 };
@@ -139,10 +139,11 @@ fn build(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<Built, Failure> 
 
 /// Now: later the files are out of sight, and what they grant is what whoever opened them may.
 fn open(cgroups: &SessionCgroups) -> Result<OpenCgroups, Failure> {
-    let open = |file: &Path| {
+    let open = |file: &PathBuf| {
         let opened = File::options().write(true).open(file);
         opened.within(Layer::Cgroup, format!("opening {}", file.display()))
     };
+    let open = |files: &[PathBuf]| files.iter().map(open).collect::<Result<_, _>>();
     Ok(OpenCgroups { reapers: open(&cgroups.reapers)?, commands: open(&cgroups.commands)? })
 }
 

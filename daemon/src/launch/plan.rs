@@ -44,12 +44,12 @@ pub struct LaunchPlan {
 }
 
 /// Files of cgroups into which processes of sessions write themselves. What they take there init and its payloads still have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionCgroups {
     /// Each reaper, at once.
-    pub reapers: PathBuf,
-    /// Each command, just before its exec: within the reapers' group.
-    pub commands: PathBuf,
+    pub reapers: Vec<PathBuf>,
+    /// Each command, just before its exec: within the reapers' groups.
+    pub commands: Vec<PathBuf>,
 }
 
 /// One flag per namespace.

@@ -6,6 +6,7 @@
 //! init killing the reaper.
 
 use std::{
+    fs::File,
     io::{self, Read, Write},
     os::fd::AsFd,
 };
@@ -49,11 +50,13 @@ pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Ou
 /// Becomes the session's leader and starts the command; returns once its exec is known to have succeeded.
 fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Outfit) -> Result<Pid, StartFailure> {
     let cgroups = outfit.cgroups.as_ref();
-    let joined = cgroups.map_or(Ok(()), |cgroups| (&cgroups.reapers).write_all(b"0"));
-    joined.at(StartStep::Spec, "joining the reapers' cgroup")?;
-    let counted = cgroups.map(|cgroups| cgroups.commands.try_clone()).transpose();
-    let counted = counted.at(StartStep::Spec, "keeping the commands' cgroup")?;
-    let kept = stdio.fds().into_iter().chain([link.as_fd()]).chain(counted.as_ref().map(AsFd::as_fd));
+    for mut group in cgroups.iter().flat_map(|cgroups| &cgroups.reapers) {
+        group.write_all(b"0").at(StartStep::Spec, "joining the reapers' cgroup")?;
+    }
+    let groups = cgroups.iter().flat_map(|cgroups| &cgroups.commands).map(File::try_clone);
+    let groups: Vec<File> =
+        groups.collect::<Result<_, _>>().at(StartStep::Spec, "keeping the commands' cgroup")?;
+    let kept = stdio.fds().into_iter().chain([link.as_fd()]).chain(groups.iter().map(AsFd::as_fd));
     process::close_all_but(&kept.collect::<Vec<_>>()).at(StartStep::Fork, "closing inherited descriptors")?;
     prctl::set_pdeathsig(Signal::SIGKILL).at(StartStep::Fork, "tying the reaper to init")?;
     prctl::set_child_subreaper(true).at(StartStep::Fork, "adopting orphans")?;
@@ -67,13 +70,13 @@ fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Outfit) -> Result
     }
     let (mut verdict, sender) = io::pipe().at(StartStep::Fork, "making a pipe")?;
     let spawned = process::spawn_in_place(|| {
-        let failure = command.exec(spec, &stdio, counted.as_ref());
+        let failure = command.exec(spec, &stdio, &groups);
         // The reaper reads the end of the pipe as success, so a verdict that cannot be written ends the reaper too.
         let _ = (&sender).write_all(&command::encode(&failure));
         127
     });
     let pid = spawned.at(StartStep::Fork, "making a process")?;
-    drop((sender, stdio, counted));
+    drop((sender, stdio, groups));
     let mut bytes = Vec::new();
     verdict.read_to_end(&mut bytes).at(StartStep::Fork, "waiting for the command to start")?;
     match command::decode(&bytes, spec) {

@@ -36,9 +36,9 @@ pub struct Outfit {
 /// The files of [`SessionCgroups`](super::plan::SessionCgroups), opened before the view of files changed.
 pub struct OpenCgroups {
     /// For the reaper.
-    pub reapers: File,
+    pub reapers: Vec<File>,
     /// For the command.
-    pub commands: File,
+    pub commands: Vec<File>,
 }
 
 /// A session that was started.

@@ -1,4 +1,4 @@
-//! Owns the cgroups that count a sandbox's processes and memory: where they may lie, making and removing them.
+//! Owns the cgroups that count a sandbox's processes and memory and weigh its processor time: where they may lie, making and removing them.
 //!
 //! Invariant: one group per launch and hierarchy, with others in it, under a name that says whose it is, so that a worker that was killed
 //! leaves nothing that the next one does not find ([`sweep`]), and a launch never meets the group of one that failed. Version 2 where a subtree is delegated to us, version 1
@@ -23,13 +23,20 @@ pub enum CgroupPlace {
     #[default]
     None,
     /// A delegated directory of version 2 whose children get the pids and memory controllers.
-    Unified(PathBuf),
+    Unified {
+        /// The directory.
+        place: PathBuf,
+        /// Whether they get the cpu controller too.
+        cpu: bool,
+    },
     /// Directories of version 1, by controller.
     Split {
         /// Of the pids controller.
         pids: Option<PathBuf>,
         /// Of the memory controller.
         memory: Option<PathBuf>,
+        /// Of the cpu controller.
+        cpu: Option<PathBuf>,
     },
 }
 
@@ -40,7 +47,7 @@ pub struct Groups {
     pub all: Vec<PathBuf>,
     /// The files into which init, of one thread, writes itself.
     pub inits: Vec<PathBuf>,
-    /// The files for processes of sessions, if those are counted apart.
+    /// The files for processes of sessions, if those are apart.
     pub sessions: Option<SessionCgroups>,
 }
 
@@ -50,6 +57,14 @@ const PREFIX: &str = "dunlin-";
 /// The groups of a sandbox's sessions, inside its own, each inside the one before: of reapers, and of commands.
 const REAPERS: &str = "reapers";
 const COMMANDS: &str = "commands";
+
+/// What a sandbox gets of the processors when others want them too: a quarter of one program's share, in version 2's weights and in
+/// version 1's shares. Nobody loses by it while they are idle.
+const WEIGHT: &str = "25";
+const SHARES: &str = "256";
+
+/// The controllers of version 2 without which there is no delegation.
+const NEEDED: [&str; 2] = ["pids", "memory"];
 
 /// The daemon's own group, inside the one that it was started in, if that was delegated to it.
 const OWN: &str = "daemon";
@@ -64,12 +79,12 @@ impl CgroupPlace {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let unified = unified(&own, &mounts).filter(|place| can_delegate(place));
         if let Some(place) = unified {
-            return Self::Unified(place);
+            let cpu = enables(&place, "cpu");
+            return Self::Unified { place, cpu };
         }
-        let writable = |place: &PathBuf| is_writable(place);
-        let pids = split(&own, &mounts, "pids").filter(writable);
-        let memory = split(&own, &mounts, "memory").filter(writable);
-        if pids.is_none() && memory.is_none() { Self::None } else { Self::Split { pids, memory } }
+        let place = |controller| split(&own, &mounts, controller).filter(|place| is_writable(place));
+        let (pids, memory, cpu) = (place("pids"), place("memory"), place("cpu"));
+        if pids.is_none() && memory.is_none() { Self::None } else { Self::Split { pids, memory, cpu } }
     }
 
     /// Makes room in the version 2 group that this process was started in, if a service manager delegated that to it: a group that
@@ -89,58 +104,67 @@ impl CgroupPlace {
 
     /// Whether memory can be limited.
     pub fn limits_memory(&self) -> bool {
-        matches!(self, Self::Unified(_) | Self::Split { memory: Some(_), .. })
+        matches!(self, Self::Unified { .. } | Self::Split { memory: Some(_), .. })
     }
 
     /// Whether processes can be counted.
     pub fn limits_processes(&self) -> bool {
-        matches!(self, Self::Unified(_) | Self::Split { pids: Some(_), .. })
+        matches!(self, Self::Unified { .. } | Self::Split { pids: Some(_), .. })
     }
 
-    /// Makes the groups of one sandbox with its limits; only of one that is `confined` the sessions are counted apart: whoever is not
-    /// may make groups below its own, which has to be like any other. What was made before an error is removed again.
+    /// Makes the groups of one sandbox with its limits; only of one that is `confined` the sessions lie apart and are weighed: whoever is
+    /// not may make groups below its own, which has to be like any other. What was made before an error is removed again.
     pub fn make(&self, keeper: u32, sandbox: &str, limits: &Limits, confined: bool) -> io::Result<Groups> {
         let launch = LAUNCHES.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{keeper}-{sandbox}-{}-{launch}", std::process::id());
-        let memory = limits.memory.value.map(|memory| memory.0.to_string());
         let mut groups = Groups::default();
-        let result = match self {
-            Self::None => Ok(()),
-            Self::Unified(place) => {
-                let group = place.join(&name);
-                let no_swap = memory.as_ref().map(|_| "0".to_owned());
-                let values = [("memory.max", memory)];
-                groups
-                    .add(&group, "cgroup.procs", &values)
-                    .and_then(|()| bound_swap(&group, "memory.swap.max", no_swap))
-                    .and_then(|()| groups.count(&group, limits, confined, true))
-            }
-            Self::Split { pids, memory: place } => {
-                let count = pids.iter().map(|place| place.join(&name)).try_for_each(|group| {
-                    groups.add(&group, "tasks", &[])?;
-                    groups.count(&group, limits, confined, false)
-                });
-                count.and_then(|()| {
-                    place.iter().map(|place| place.join(&name)).try_for_each(|group| {
-                        groups.add(&group, "tasks", &[("memory.limit_in_bytes", memory.clone())])?;
-                        bound_swap(&group, "memory.memsw.limit_in_bytes", memory.clone())
-                    })
-                })
-            }
-        };
-        if let Err(error) = result {
+        if let Err(error) = self.fill(&mut groups, &name, limits, confined) {
             groups.all.iter().for_each(|directory| drop(fs::remove_dir(directory)));
             return Err(error);
         }
         Ok(groups)
     }
 
+    fn fill(&self, groups: &mut Groups, name: &str, limits: &Limits, confined: bool) -> io::Result<()> {
+        let memory = limits.memory.value.map(|memory| memory.0.to_string());
+        let processes = limits.processes.value;
+        match self {
+            Self::None => {}
+            Self::Unified { place, cpu } => {
+                let group = place.join(name);
+                let no_swap = memory.as_ref().map(|_| "0".to_owned());
+                groups.add(&group, &UNIFIED, &[("memory.max", memory)])?;
+                bound_swap(&group, "memory.swap.max", no_swap)?;
+                groups.divide(&group, &UNIFIED, &Kept { processes, weighed: *cpu && confined }, confined)?;
+            }
+            Self::Split { pids, memory: place, cpu } => {
+                if let Some(place) = place {
+                    let group = place.join(name);
+                    groups.add(&group, &SPLIT, &[("memory.limit_in_bytes", memory.clone())])?;
+                    bound_swap(&group, "memory.memsw.limit_in_bytes", memory)?;
+                }
+                let kept = [
+                    (pids, Kept { processes, weighed: false }),
+                    (cpu, Kept { processes: None, weighed: confined }),
+                ];
+                for (place, kept) in kept {
+                    if let Some(place) = place.as_ref().filter(|_| !kept.is_nothing()) {
+                        let group = place.join(name);
+                        groups.add(&group, &SPLIT, &[])?;
+                        groups.divide(&group, &SPLIT, &kept, confined)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the empty groups of this keeper and of keepers that are gone; the kernel keeps those that hold a process.
     pub fn sweep(&self, keeper: u32) {
         let places: Vec<&PathBuf> = match self {
             Self::None => Vec::new(),
-            Self::Unified(place) => vec![place],
-            Self::Split { pids, memory } => pids.iter().chain(memory).collect(),
+            Self::Unified { place, .. } => vec![place],
+            Self::Split { pids, memory, cpu } => pids.iter().chain(memory).chain(cpu).collect(),
         };
         for entry in places.into_iter().flat_map(|place| fs::read_dir(place).into_iter().flatten().flatten())
         {
@@ -162,13 +186,60 @@ pub fn killed_for_memory(groups: &[PathBuf]) -> u64 {
         .sum()
 }
 
+/// How groups of one version are joined and weighed. In version 1 a door is `tasks`: writing there moves one thread and does not wait for
+/// the forks of the whole machine to pause, which takes some ten milliseconds. In version 2 inner groups hold threads, or init could
+/// not stay above them, and are joined in the same way.
+struct Version {
+    door: &'static str,
+    inner_door: &'static str,
+    weight: (&'static str, &'static str),
+    is_unified: bool,
+}
+
+const UNIFIED: Version = Version {
+    door: "cgroup.procs",
+    inner_door: "cgroup.threads",
+    weight: ("cpu.weight", WEIGHT),
+    is_unified: true,
+};
+const SPLIT: Version =
+    Version { door: "tasks", inner_door: "tasks", weight: ("cpu.shares", SHARES), is_unified: false };
+
+/// What a group keeps of the processes in it.
+struct Kept {
+    /// So many they may be.
+    processes: Option<u64>,
+    /// Their processor time is weighed.
+    weighed: bool,
+}
+
+impl Kept {
+    fn is_nothing(&self) -> bool {
+        self.processes.is_none() && !self.weighed
+    }
+
+    fn set(&self, group: &Path, more: u64, (file, weight): (&str, &str)) -> io::Result<()> {
+        if let Some(processes) = self.processes {
+            fs::write(group.join("pids.max"), processes.saturating_add(more).to_string())?;
+        }
+        if self.weighed { fs::write(group.join(file), weight) } else { Ok(()) }
+    }
+
+    /// Lets the children of a group of version 2 keep the same.
+    fn pass_on(&self, group: &Path) -> io::Result<()> {
+        let controllers = [(self.processes.is_some(), "+pids"), (self.weighed, "+cpu")];
+        let controllers: Vec<_> =
+            controllers.iter().filter(|(kept, _)| *kept).map(|(_, name)| *name).collect();
+        fs::write(group.join("cgroup.subtree_control"), controllers.join(" "))
+    }
+}
+
 impl Groups {
-    /// Makes one group. In version 1 `door` is `tasks`: writing there moves one thread and does not wait for the forks of the whole
-    /// machine to pause, which takes some ten milliseconds.
-    fn add(&mut self, group: &Path, door: &str, values: &[(&str, Option<String>)]) -> io::Result<()> {
+    /// Makes one group.
+    fn add(&mut self, group: &Path, version: &Version, values: &[(&str, Option<String>)]) -> io::Result<()> {
         fs::create_dir(group)?;
         self.all.insert(0, group.to_path_buf());
-        self.inits.push(group.join(door));
+        self.inits.push(group.join(version.door));
         for (file, value) in values {
             if let Some(value) = value {
                 fs::write(group.join(file), value)?;
@@ -177,33 +248,29 @@ impl Groups {
         Ok(())
     }
 
-    /// Bounds the processes of a group, and with `apart` of the sessions in it, and of their commands, each by less: what those take
-    /// is not the reserve's. In version 2 the inner ones hold threads, or init could not stay above them, and are joined as in
-    /// version 1.
-    fn count(&mut self, group: &Path, limits: &Limits, apart: bool, unified: bool) -> io::Result<()> {
-        let Some(processes) = limits.processes.value else { return Ok(()) };
-        let bound = |group: &Path, more: u64| {
-            fs::write(group.join("pids.max"), processes.saturating_add(more).to_string())
-        };
-        bound(group, RESERVE)?;
-        if !apart {
+    /// Bounds and weighs a group, and with `apart` in the same way the sessions in it and their commands, which get less: what they take is
+    /// not the reserve's, and all of them together weigh no more than init, nor all commands more than one reaper.
+    fn divide(&mut self, group: &Path, version: &Version, kept: &Kept, apart: bool) -> io::Result<()> {
+        kept.set(group, RESERVE, version.weight)?;
+        if !apart || kept.is_nothing() {
             return Ok(());
         }
         let reapers = group.join(REAPERS);
         let commands = reapers.join(COMMANDS);
         for (inner, above, more) in [(&reapers, group, RESERVE - PAYLOADS), (&commands, &reapers, 0)] {
-            if unified {
-                fs::write(above.join("cgroup.subtree_control"), "+pids")?;
+            if version.is_unified {
+                kept.pass_on(above)?;
             }
             fs::create_dir(inner)?;
             self.all.insert(0, inner.clone());
-            if unified {
+            if version.is_unified {
                 fs::write(inner.join("cgroup.type"), "threaded")?;
             }
-            bound(inner, more)?;
+            kept.set(inner, more, version.weight)?;
         }
-        let door = |group: &Path| group.join(if unified { "cgroup.threads" } else { "tasks" });
-        self.sessions = Some(SessionCgroups { reapers: door(&reapers), commands: door(&commands) });
+        let sessions = self.sessions.get_or_insert_default();
+        sessions.reapers.push(reapers.join(version.inner_door));
+        sessions.commands.push(commands.join(version.inner_door));
         Ok(())
     }
 }
@@ -253,10 +320,11 @@ fn is_marked(group: &Path) -> bool {
     mark("user.delegate") || mark("trusted.delegate")
 }
 
-/// Moves a process that is alone in its group into a child of it, and lets its children have both controllers.
+/// Moves a process that is alone in its group into a child of it, and lets its children have the controllers.
 fn move_inside(group: &Path, process: u32) -> io::Result<()> {
     let has = fs::read_to_string(group.join("cgroup.controllers"))?;
-    if !["pids", "memory"].iter().all(|name| has.split_whitespace().any(|had| had == *name)) {
+    let has = |controller: &str| has.split_whitespace().any(|name| name == controller);
+    if !NEEDED.into_iter().all(has) {
         return Err(io::Error::other("the controllers pids and memory are not delegated"));
     }
     if fs::read_to_string(group.join("cgroup.procs"))?.trim() != process.to_string() {
@@ -265,8 +333,9 @@ fn move_inside(group: &Path, process: u32) -> io::Result<()> {
     let own = group.join(OWN);
     // One that had this group before may have left it.
     fs::create_dir(&own).or_else(|error| if own.is_dir() { Ok(()) } else { Err(error) })?;
+    let controllers = if has("cpu") { "+pids +memory +cpu" } else { "+pids +memory" };
     let moved = fs::write(own.join("cgroup.procs"), process.to_string())
-        .and_then(|()| fs::write(group.join("cgroup.subtree_control"), "+pids +memory"));
+        .and_then(|()| fs::write(group.join("cgroup.subtree_control"), controllers));
     if moved.is_err() {
         let _ = fs::write(group.join("cgroup.procs"), process.to_string());
         let _ = fs::remove_dir(&own);
@@ -274,11 +343,16 @@ fn move_inside(group: &Path, process: u32) -> io::Result<()> {
     moved
 }
 
-/// Whether children of this group get both controllers, and we may make some.
+/// Whether children of this group get the controllers that it takes, and we may make some.
 fn can_delegate(place: &Path) -> bool {
+    let has = NEEDED.into_iter().all(|controller| enables(place, controller));
+    has && is_writable(place) && is_writable(&place.join("cgroup.procs"))
+}
+
+/// Whether children of this group get a controller.
+fn enables(place: &Path, controller: &str) -> bool {
     let enabled = fs::read_to_string(place.join("cgroup.subtree_control")).unwrap_or_default();
-    let has = |controller| enabled.split_whitespace().any(|name| name == controller);
-    has("pids") && has("memory") && is_writable(place) && is_writable(&place.join("cgroup.procs"))
+    enabled.split_whitespace().any(|name| name == controller)
 }
 
 fn split(own: &str, mounts: &str, controller: &str) -> Option<PathBuf> {
@@ -300,135 +374,5 @@ fn is_writable(path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SPLIT: &str = "8:pids:/\n4:memory:/a/b\n2:cpu,cpuacct:/x\n0::/\n";
-    const MOUNTS: &str = "tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0\n\
-        cgroup /sys/fs/cgroup/pids cgroup rw,relatime,pids 0 0\n\
-        cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
-        cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
-
-    #[test]
-    fn the_place_of_a_controller_is_our_own_group_in_its_hierarchy() {
-        let place = |controller| split(SPLIT, MOUNTS, controller);
-        assert_eq!(place("pids"), Some(PathBuf::from("/sys/fs/cgroup/pids")));
-        assert_eq!(place("memory"), Some(PathBuf::from("/sys/fs/cgroup/memory/a/b")));
-        assert_eq!(place("cpu"), None);
-    }
-
-    #[test]
-    fn the_delegated_place_is_beside_our_own_group() {
-        let mounts = "cgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n";
-        let own = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/dunlin.service/daemon\n";
-        let expected = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice/dunlin.service";
-        assert_eq!(unified(own, mounts), Some(PathBuf::from(expected)));
-        assert_eq!(unified("0::/\n", mounts), None);
-        assert_eq!(unified(own, "proc /proc proc rw 0 0\n"), None);
-    }
-
-    /// A directory that looks like a version 2 group with these controllers for its children.
-    fn group(controllers: &str) -> tempfile::TempDir {
-        let place = tempfile::tempdir().unwrap();
-        fs::write(place.path().join("cgroup.subtree_control"), controllers).unwrap();
-        fs::write(place.path().join("cgroup.procs"), "").unwrap();
-        place
-    }
-
-    #[test]
-    fn a_subtree_is_delegated_if_its_children_get_both_controllers() {
-        assert!(can_delegate(group("cpu memory pids\n").path()));
-        for controllers in ["", "pids\n", "memory\n", "memory pidsx\n"] {
-            assert!(!can_delegate(group(controllers).path()), "{controllers}");
-        }
-        let without_processes = group("memory pids\n");
-        fs::remove_file(without_processes.path().join("cgroup.procs")).unwrap();
-        assert!(!can_delegate(without_processes.path()), "nobody can be put into a child");
-        assert!(!can_delegate(Path::new("/nowhere")));
-    }
-
-    #[test]
-    fn who_is_alone_in_a_delegated_group_makes_room_in_it_or_stays() {
-        let delegated = |controllers: &str, processes: &str| {
-            let place = group("");
-            fs::write(place.path().join("cgroup.controllers"), controllers).unwrap();
-            fs::write(place.path().join("cgroup.procs"), processes).unwrap();
-            place
-        };
-        let read = |place: &tempfile::TempDir, name: &str| fs::read_to_string(place.path().join(name));
-        let place = delegated("cpu memory pids\n", "7\n");
-        move_inside(place.path(), 7).unwrap();
-        assert_eq!(read(&place, "daemon/cgroup.procs").unwrap(), "7");
-        assert_eq!(read(&place, "cgroup.subtree_control").unwrap(), "+pids +memory");
-        for (controllers, processes) in [("memory pids\n", "7\n8\n"), ("memory\n", "7\n"), ("pids\n", "7\n")]
-        {
-            let place = delegated(controllers, processes);
-            assert!(move_inside(place.path(), 7).is_err(), "{controllers} {processes}");
-            assert!(!place.path().join(OWN).exists());
-        }
-        let place = delegated("memory pids\n", "7\n");
-        fs::remove_file(place.path().join("cgroup.subtree_control")).unwrap();
-        fs::create_dir(place.path().join("cgroup.subtree_control")).unwrap();
-        assert!(move_inside(place.path(), 7).is_err());
-        assert_eq!(read(&place, "cgroup.procs").unwrap(), "7", "it went back");
-    }
-
-    #[test]
-    fn a_delegated_group_gets_the_limits_and_what_cannot_be_limited_is_not_left() {
-        use dunlin_sandbox_profiles::{Bytes, Limit};
-        let place = group("memory pids\n");
-        let unified = CgroupPlace::Unified(place.path().to_path_buf());
-        assert!(unified.limits_memory() && unified.limits_processes());
-        let mut limits = crate::sandbox::samples::want("workspace-write").profile.limits;
-        limits.processes = Limit::soft(10);
-        limits.memory = Limit::soft(Bytes(1 << 20));
-        let made = unified.make(7, "key", &limits, true).unwrap();
-        let [commands, reapers, all] = made.all.try_into().unwrap();
-        let value = |name: &str| fs::read_to_string(all.join(name)).unwrap();
-        assert_eq!(all.parent(), Some(place.path()));
-        assert_eq!((&reapers, &commands), (&all.join("reapers"), &all.join("reapers/commands")));
-        let counts = ["pids.max", "reapers/pids.max", "reapers/commands/pids.max"].map(value);
-        assert_eq!(counts, [10 + RESERVE, 10 + RESERVE - PAYLOADS, 10].map(|count| count.to_string()));
-        let types = ["reapers/cgroup.type", "reapers/commands/cgroup.type"].map(value);
-        assert_eq!(
-            (value("memory.max"), types),
-            ("1048576".into(), ["threaded", "threaded"].map(Into::into))
-        );
-        let controls = ["cgroup.subtree_control", "reapers/cgroup.subtree_control"].map(value);
-        assert_eq!(controls, ["+pids", "+pids"]);
-        let sessions = [&reapers, &commands].map(|group| group.join("cgroup.threads"));
-        let [reapers, commands] = sessions;
-        assert_eq!(made.sessions, Some(SessionCgroups { reapers, commands }));
-        assert_eq!(made.inits, [all.join("cgroup.procs")]);
-        assert_eq!(owner(&all.file_name().unwrap().to_string_lossy()), Some(7));
-        limits.processes.value = None;
-        let split =
-            CgroupPlace::Split { pids: Some(place.path().to_path_buf()), memory: Some("/nowhere".into()) };
-        assert!(split.make(8, "key", &limits, true).is_err());
-        let owners = fs::read_dir(place.path()).unwrap().flatten();
-        let owners = owners.filter_map(|entry| owner(&entry.file_name().to_string_lossy()));
-        assert_eq!(owners.collect::<Vec<_>>(), [7], "the half that was made is taken back");
-    }
-
-    #[test]
-    fn only_groups_of_this_keeper_and_of_dead_ones_are_swept() {
-        let place = tempfile::tempdir().unwrap();
-        let split = CgroupPlace::Split { pids: Some(place.path().to_path_buf()), memory: None };
-        // No pid reaches this number; pid 1 always lives.
-        for name in [
-            "dunlin-7-x/reapers/commands",
-            "dunlin-7-lives/reapers",
-            "dunlin-4194305-x",
-            "dunlin-1-x",
-            "other",
-        ] {
-            fs::create_dir_all(place.path().join(name)).unwrap();
-        }
-        fs::write(place.path().join("dunlin-7-lives/cgroup.procs"), "12\n").unwrap();
-        split.sweep(7);
-        assert!(place.path().join("dunlin-7-lives/reapers").exists(), "its init is in it");
-        let left =
-            ["dunlin-7-x", "dunlin-4194305-x", "dunlin-1-x", "other"].map(|n| place.path().join(n).exists());
-        assert_eq!(left, [false, false, true, true]);
-    }
-}
+#[path = "cgroup_tests.rs"]
+mod tests;

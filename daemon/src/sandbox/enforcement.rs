@@ -141,8 +141,11 @@ mod tests {
     #[test]
     fn each_hard_limit_is_refused_where_nothing_keeps_it() {
         let none = |machine: Machine| Machine { cgroup: CgroupPlace::None, ..machine };
-        let groups =
-            CgroupPlace::Split { pids: Some(PathBuf::from("/p")), memory: Some(PathBuf::from("/m")) };
+        let groups = CgroupPlace::Split {
+            pids: Some(PathBuf::from("/p")),
+            memory: Some(PathBuf::from("/m")),
+            cpu: None,
+        };
         let both = |machine: Machine| Machine { cgroup: groups.clone(), ..machine };
         let processes = |profile: &mut Profile| profile.limits.processes = hard(10);
         let files = |profile: &mut Profile| profile.limits.open_files = hard(10);
@@ -183,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_hard_limit_that_is_lost_during_the_launch_is_refused_even_by_best_effort() {
-        let groups = CgroupPlace::Split { pids: None, memory: Some(PathBuf::from("/m")) };
+        let groups = CgroupPlace::Split { pids: None, memory: Some(PathBuf::from("/m")), cpu: None };
         let machine = Machine { cgroup: groups, ..machine() };
         let mut wish = with("workspace-write", |profile| profile.limits.memory = hard(Bytes(1 << 30)));
         wish.isolation = Some(Isolation::BestEffort);

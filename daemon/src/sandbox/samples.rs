@@ -30,7 +30,7 @@ pub fn machine() -> Machine {
 
 pub fn root_machine() -> Machine {
     let pids = Some(PathBuf::from("/sys/fs/cgroup/pids"));
-    Machine { uid: 0, gid: 0, cgroup: CgroupPlace::Split { pids, memory: None }, ..machine() }
+    Machine { uid: 0, gid: 0, cgroup: CgroupPlace::Split { pids, memory: None, cpu: None }, ..machine() }
 }
 
 pub fn want(profile: &str) -> Want {

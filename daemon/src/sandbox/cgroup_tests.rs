@@ -1,0 +1,155 @@
+//! The places of groups, what is written into them, and which ones are swept.
+
+use super::*;
+
+const SPLIT: &str = "8:pids:/\n4:memory:/a/b\n2:cpu,cpuacct:/x\n0::/\n";
+const MOUNTS: &str = "tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0\n\
+    cgroup /sys/fs/cgroup/pids cgroup rw,relatime,pids 0 0\n\
+    cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
+    cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+
+#[test]
+fn the_place_of_a_controller_is_our_own_group_in_its_hierarchy() {
+    let place = |controller| split(SPLIT, MOUNTS, controller);
+    assert_eq!(place("pids"), Some(PathBuf::from("/sys/fs/cgroup/pids")));
+    assert_eq!(place("memory"), Some(PathBuf::from("/sys/fs/cgroup/memory/a/b")));
+    assert_eq!(place("cpu"), None);
+}
+
+#[test]
+fn the_delegated_place_is_beside_our_own_group() {
+    let mounts = "cgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n";
+    let own = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/dunlin.service/daemon\n";
+    let expected = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice/dunlin.service";
+    assert_eq!(unified(own, mounts), Some(PathBuf::from(expected)));
+    assert_eq!(unified("0::/\n", mounts), None);
+    assert_eq!(unified(own, "proc /proc proc rw 0 0\n"), None);
+}
+
+/// A directory that looks like a version 2 group with these controllers for its children.
+fn group(controllers: &str) -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("cgroup.subtree_control"), controllers).unwrap();
+    fs::write(place.path().join("cgroup.procs"), "").unwrap();
+    place
+}
+
+#[test]
+fn a_subtree_is_delegated_if_its_children_get_both_controllers() {
+    assert!(can_delegate(group("cpu memory pids\n").path()));
+    assert!(can_delegate(group("memory pids\n").path()), "processor time need not be weighed");
+    for controllers in ["", "pids\n", "memory\n", "memory pidsx\n"] {
+        assert!(!can_delegate(group(controllers).path()), "{controllers}");
+    }
+    let without_processes = group("memory pids\n");
+    fs::remove_file(without_processes.path().join("cgroup.procs")).unwrap();
+    assert!(!can_delegate(without_processes.path()), "nobody can be put into a child");
+    assert!(!can_delegate(Path::new("/nowhere")));
+}
+
+#[test]
+fn who_is_alone_in_a_delegated_group_makes_room_in_it_or_stays() {
+    let delegated = |controllers: &str, processes: &str| {
+        let place = group("");
+        fs::write(place.path().join("cgroup.controllers"), controllers).unwrap();
+        fs::write(place.path().join("cgroup.procs"), processes).unwrap();
+        place
+    };
+    let read = |place: &tempfile::TempDir, name: &str| fs::read_to_string(place.path().join(name));
+    let place = delegated("cpu memory pids\n", "7\n");
+    move_inside(place.path(), 7).unwrap();
+    assert_eq!(read(&place, "daemon/cgroup.procs").unwrap(), "7");
+    assert_eq!(read(&place, "cgroup.subtree_control").unwrap(), "+pids +memory +cpu");
+    let place = delegated("memory pids\n", "7\n");
+    move_inside(place.path(), 7).unwrap();
+    assert_eq!(read(&place, "cgroup.subtree_control").unwrap(), "+pids +memory");
+    for (controllers, processes) in [("memory pids\n", "7\n8\n"), ("memory\n", "7\n"), ("pids\n", "7\n")] {
+        let place = delegated(controllers, processes);
+        assert!(move_inside(place.path(), 7).is_err(), "{controllers} {processes}");
+        assert!(!place.path().join(OWN).exists());
+    }
+    let place = delegated("memory pids\n", "7\n");
+    fs::remove_file(place.path().join("cgroup.subtree_control")).unwrap();
+    fs::create_dir(place.path().join("cgroup.subtree_control")).unwrap();
+    assert!(move_inside(place.path(), 7).is_err());
+    assert_eq!(read(&place, "cgroup.procs").unwrap(), "7", "it went back");
+}
+
+#[test]
+fn a_delegated_group_gets_the_limits_and_what_cannot_be_limited_is_not_left() {
+    use dunlin_sandbox_profiles::{Bytes, Limit};
+    let place = group("memory pids\n");
+    let unified = CgroupPlace::Unified { place: place.path().to_path_buf(), cpu: true };
+    assert!(unified.limits_memory() && unified.limits_processes());
+    let mut limits = crate::sandbox::samples::want("workspace-write").profile.limits;
+    limits.processes = Limit::soft(10);
+    limits.memory = Limit::soft(Bytes(1 << 20));
+    let made = unified.make(7, "key", &limits, true).unwrap();
+    let [commands, reapers, all] = made.all.try_into().unwrap();
+    let value = |name: &str| fs::read_to_string(all.join(name)).unwrap();
+    assert_eq!(all.parent(), Some(place.path()));
+    assert_eq!((&reapers, &commands), (&all.join("reapers"), &all.join("reapers/commands")));
+    let counts = ["pids.max", "reapers/pids.max", "reapers/commands/pids.max"].map(value);
+    assert_eq!(counts, [10 + RESERVE, 10 + RESERVE - PAYLOADS, 10].map(|count| count.to_string()));
+    let types = ["reapers/cgroup.type", "reapers/commands/cgroup.type"].map(value);
+    assert_eq!((value("memory.max"), types), ("1048576".into(), ["threaded", "threaded"].map(Into::into)));
+    let controls = ["cgroup.subtree_control", "reapers/cgroup.subtree_control"].map(value);
+    assert_eq!(controls, ["+pids +cpu"; 2]);
+    let weights = ["cpu.weight", "reapers/cpu.weight", "reapers/commands/cpu.weight"].map(value);
+    assert_eq!(weights, [WEIGHT; 3]);
+    let sessions = [&reapers, &commands].map(|group| group.join("cgroup.threads"));
+    let [reapers, commands] = sessions;
+    assert_eq!(made.sessions, Some(SessionCgroups { reapers: vec![reapers], commands: vec![commands] }));
+    assert_eq!(made.inits, [all.join("cgroup.procs")]);
+    assert_eq!(owner(&all.file_name().unwrap().to_string_lossy()), Some(7));
+    let place = tempfile::tempdir().unwrap();
+    let [own, nowhere] = [place.path().to_path_buf(), PathBuf::from("/nowhere")];
+    let split = CgroupPlace::Split { pids: None, memory: Some(own), cpu: Some(nowhere) };
+    limits.memory.value = None;
+    assert!(split.make(8, "key", &limits, true).is_err());
+    let owners = fs::read_dir(place.path()).unwrap().flatten();
+    let owners = owners.filter_map(|entry| owner(&entry.file_name().to_string_lossy()));
+    assert_eq!(owners.count(), 0, "the half that was made is taken back");
+}
+
+#[test]
+fn processor_time_is_weighed_of_what_is_confined_whether_processes_are_counted_or_not() {
+    let place = tempfile::tempdir().unwrap();
+    let mut limits = crate::sandbox::samples::want("workspace-write").profile.limits;
+    limits.processes.value = None;
+    let own = place.path().to_path_buf();
+    let split = CgroupPlace::Split { pids: Some(own.clone()), memory: None, cpu: Some(own.clone()) };
+    let made = split.make(7, "key", &limits, true).unwrap();
+    let [commands, reapers, all] = made.all.try_into().unwrap();
+    for group in [&commands, &reapers, &all] {
+        assert_eq!(fs::read_to_string(group.join("cpu.shares")).unwrap(), SHARES);
+        assert!(!group.join("pids.max").exists());
+    }
+    assert_eq!(made.inits, [all.join("tasks")]);
+    let [reapers, commands] = [reapers, commands].map(|group| vec![group.join("tasks")]);
+    assert_eq!(made.sessions, Some(SessionCgroups { reapers, commands }));
+    let unconfined = split.make(7, "other", &limits, false).unwrap();
+    assert_eq!(unconfined, Groups::default());
+    let unified = CgroupPlace::Unified { place: own, cpu: true };
+    let unconfined = unified.make(7, "third", &limits, false).unwrap();
+    assert_eq!((unconfined.all.len(), unconfined.sessions), (1, None));
+    assert!(!unconfined.all[0].join("cpu.weight").exists(), "it has what any group has");
+}
+
+#[test]
+fn only_groups_of_this_keeper_and_of_dead_ones_are_swept() {
+    let place = tempfile::tempdir().unwrap();
+    let split = CgroupPlace::Split { pids: Some(place.path().to_path_buf()), memory: None, cpu: None };
+    // No pid reaches this number; pid 1 always lives.
+    for name in
+        ["dunlin-7-x/reapers/commands", "dunlin-7-lives/reapers", "dunlin-4194305-x", "dunlin-1-x", "other"]
+    {
+        fs::create_dir_all(place.path().join(name)).unwrap();
+    }
+    fs::write(place.path().join("dunlin-7-lives/cgroup.procs"), "12\n").unwrap();
+    split.sweep(7);
+    assert!(place.path().join("dunlin-7-lives/reapers").exists(), "its init is in it");
+    let left =
+        ["dunlin-7-x", "dunlin-4194305-x", "dunlin-1-x", "other"].map(|n| place.path().join(n).exists());
+    assert_eq!(left, [false, false, true, true]);
+}
