@@ -325,7 +325,7 @@ fn surroundings(machine: &Machine) -> Vec<Finding> {
         let program = std::env::current_exe().map(|path| path.display().to_string());
         let profile = remedy::apparmor_profile(&program.unwrap_or_else(|_| "/usr/bin/dunlind".to_owned()));
         let how = format!(
-            "write this to /etc/apparmor.d/dunlind, then run `sudo apparmor_parser -r /etc/apparmor.d/dunlind`\n{profile}"
+            "write this to /etc/apparmor.d/dunlind, then run `sudo apparmor_parser -r /etc/apparmor.d/dunlind` and `dunlin daemon restart`\n{profile}"
         );
         let detail = "restricts user namespaces to programs with a profile";
         all.push(finding("AppArmor", State::NotNeeded, detail, &how));

@@ -120,7 +120,9 @@ fn without_seccomp_everything_is_refused() {
 fn the_apparmor_profile_is_printed_where_it_is_needed() {
     let user_namespaces = UserNamespaces { apparmor_restricted: true, ..UserNamespaces::default() };
     let report = examine_with(&[], &Machine { user_namespaces, ..machine() });
-    assert!(report.text().contains("profile dunlind"), "{}", report.text());
+    for part in ["profile dunlind", "`dunlin daemon restart`"] {
+        assert!(report.text().contains(part), "{}", report.text());
+    }
 }
 
 #[test]

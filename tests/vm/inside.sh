@@ -39,6 +39,24 @@ except OSError:
 PYTHON
 chown -R ann: /home/ann
 
+# An AppArmor that lets a user make namespaces in which nothing is allowed.
+if [ "$(cat /proc/sys/kernel/apparmor_restrict_unprivileged_userns 2> /dev/null)" = 1 ]; then
+    check 'doctor says what AppArmor refuses' '*AppArmor*restricts user namespaces*' "$(ann 'dunlin doctor')"
+    check 'a sandbox is refused, with the way to mend it' '*install the AppArmor profile*' "$(ann 'dunlin run -- echo ran')"
+    check 'no command has run' '' "$(ann 'dunlin run -- echo ran' | grep -x ran)"
+    check 'best effort runs' '*ran' "$(ann 'dunlin run --isolation best-effort -- echo ran')"
+    check 'and lists the loss' '*no namespace can be made*' "$(ann 'dunlin ls --all --json')"
+    ann 'dunlin doctor' | awk '/^- +AppArmor/ {found = 1; next} found && /^ +>/ {sub(/^ +> ?/, ""); print; next} {found = 0}' |
+        tail -n +2 > /etc/apparmor.d/dunlind
+    check 'doctor prints a profile' '*userns,*' "$(cat /etc/apparmor.d/dunlind)"
+    check 'which the parser takes' '' "$(apparmor_parser -r /etc/apparmor.d/dunlind 2>&1)"
+    ann 'dunlin daemon restart --end-sessions' > /dev/null
+    check 'with it nothing is missing' 'FULL*' "$(ann 'dunlin doctor')"
+    check 'and it is printed no more' '' "$(ann 'dunlin doctor' | grep AppArmor)"
+    check 'a sandbox runs' 'ran' "$(ann 'dunlin run -- echo ran')"
+    ann 'dunlin daemon stop --end-sessions' > /dev/null
+fi
+
 # A user manager that stays.
 loginctl enable-linger ann
 until_true 'systemctl is-active --quiet user@$(id -u ann).service'

@@ -1,14 +1,22 @@
 #!/bin/bash
-# Boots a Debian with a real, delegated cgroup v2 in an emulated machine and runs inside.sh there: what dunlin makes of limits,
-# of systemd's user manager and of logouts. No suite runs it: it takes some minutes, root, and a Debian mirror.
+# Boots a Debian or an Ubuntu with a real, delegated cgroup v2 in an emulated machine and runs inside.sh there: what dunlin makes of
+# limits, of systemd's user manager, of logouts, and of an AppArmor that refuses user namespaces. No suite runs it: it takes some
+# minutes, root, and a mirror.
 #
-#   cargo build && sudo tests/vm/run.sh [a release [a kernel package]]      bookworm and linux-image-cloud-amd64, else
+#   cargo build && sudo tests/vm/run.sh [a release]      bookworm, else another of Debian's, or noble (Ubuntu 24.04)
 #
-# Needs: debootstrap, qemu-system-x86, e2fsprogs. The machine has no network card, and nothing of it stays but what is printed.
-# It prints a line for each check, and ends with 0 if all of them held. $VM_LOG: a file that gets everything the machine says.
+# Needs: debootstrap, qemu-system-x86, e2fsprogs; for Ubuntu $UBUNTU_KEYRING, a file with its archive's keys. The machine has no
+# network card, and nothing of it stays but what is printed. It prints a line for each check, and ends with 0 if all of them
+# held. $VM_LOG: a file that gets everything the machine says.
 set -eu
 release=${1:-bookworm}
-kernel=${2:-linux-image-cloud-amd64}
+kernel=linux-image-cloud-amd64
+options=() origin=()
+if [ "$release" = noble ]; then
+    kernel=linux-image-virtual,apparmor
+    options=(--keyring="${UBUNTU_KEYRING:?is to name a file with the keys of the archive of Ubuntu}")
+    origin=(http://archive.ubuntu.com/ubuntu /usr/share/debootstrap/scripts/gutsy)
+fi
 here=$(cd "$(dirname "$0")" && pwd)
 built=${CARGO_TARGET_DIR:-$here/../../target}/debug
 work=$(mktemp -d /var/tmp/dunlin-vm-XXXXXX)
@@ -16,7 +24,8 @@ trap 'rm -rf "$work"' EXIT
 log=${VM_LOG:-$work/log}
 
 packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,login,kmod,libpam-modules,python3-minimal,initramfs-tools,$kernel
-debootstrap --variant=minbase --include="$packages" "$release" "$work/tree" > "$log" || { tail -n 20 "$log"; exit 1; }
+debootstrap --variant=minbase --include="$packages" "${options[@]}" "$release" "$work/tree" "${origin[@]}" > "$log" ||
+    { tail -n 20 "$log"; exit 1; }
 install "$built/dunlin" "$built/dunlind" "$here/inside.sh" "$work/tree/usr/local/bin/"
 chroot "$work/tree" useradd --create-home --shell /bin/bash ann
 cat > "$work/tree/etc/systemd/system/inside.service" <<'UNIT'

@@ -333,9 +333,12 @@ fn move_inside(group: &Path, process: u32) -> io::Result<()> {
     let own = group.join(OWN);
     // One that had this group before may have left it.
     fs::create_dir(&own).or_else(|error| if own.is_dir() { Ok(()) } else { Err(error) })?;
-    let controllers = if has("cpu") { "+pids +memory +cpu" } else { "+pids +memory" };
     let moved = fs::write(own.join("cgroup.procs"), process.to_string())
-        .and_then(|()| fs::write(group.join("cgroup.subtree_control"), controllers));
+        .and_then(|()| fs::write(group.join("cgroup.subtree_control"), "+pids +memory"));
+    if moved.is_ok() && has("cpu") {
+        // A kernel may keep it from real-time processes; what there is then, `probe` finds.
+        let _ = fs::write(group.join("cgroup.subtree_control"), "+cpu");
+    }
     if moved.is_err() {
         let _ = fs::write(group.join("cgroup.procs"), process.to_string());
         let _ = fs::remove_dir(&own);

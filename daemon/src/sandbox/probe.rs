@@ -51,7 +51,8 @@ pub struct UserNamespaces {
     pub none_allowed: bool,
     /// kernel.unprivileged_userns_clone is 0 (Debian's switch).
     pub clone_forbidden: bool,
-    /// kernel.apparmor_restrict_unprivileged_userns is 1 (Ubuntu 23.10 and later).
+    /// kernel.apparmor_restrict_unprivileged_userns is 1 (Ubuntu 23.10 and later), and the daemon does not run under
+    /// [`remedy::apparmor_profile`](super::remedy::apparmor_profile), which allows them.
     pub apparmor_restricted: bool,
 }
 
@@ -67,7 +68,8 @@ impl Machine {
             user_namespaces: UserNamespaces {
                 none_allowed: setting("/proc/sys/user/max_user_namespaces") == "0",
                 clone_forbidden: setting("/proc/sys/kernel/unprivileged_userns_clone") == "0",
-                apparmor_restricted: setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1",
+                apparmor_restricted: setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1"
+                    && setting("/proc/self/attr/apparmor/current") != "dunlind (unconfined)",
             },
             hostname: setting("/proc/sys/kernel/hostname"),
             ceilings: limits::ceilings(),
