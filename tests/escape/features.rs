@@ -46,6 +46,11 @@ const EACH_NAMESPACE: &[&str] =
     &[NESTING, DIRECTORIES, PROCESSES, STAT, GIT, LOOPBACK, QUEUES, HOSTNAME, CGROUP_PATHS];
 const NO_MOUNTS: &[&str] = &[DIRECTORIES, PROCESSES, STAT, GIT];
 
+/// As container managers make them: /dev/ptmx is a link.
+const CONTAINERS_DEVICES: &str = "made=$(mktemp -d) && mount -t tmpfs -o mode=755 none $made && mkdir $made/pts $made/shm &&
+    for name in null zero full random urandom tty; do : > $made/$name && mount --bind /dev/$name $made/$name || exit 99; done &&
+    mount --bind /dev/pts $made/pts && ln -s pts/ptmx $made/ptmx && mount --rbind $made /dev && umount -R $made && rmdir $made";
+
 pub const FEATURES: &[Feature] = &[
     feature("nothing", Taken::Nothing, Runs),
     Feature {
@@ -142,6 +147,7 @@ pub const FEATURES: &[Feature] = &[
         Taken::Call(failing(libc::SYS_ioctl, When::Is(1, libc::TIOCGPTPEER as u32), libc::ENOTTY)),
         Runs,
     ),
+    feature("a ptmx that is a device", Taken::Mounts(CONTAINERS_DEVICES), Runs),
     Feature {
         name: "/proc whole",
         taken: Taken::Mounts("mount -t tmpfs none /proc/sys/kernel"),

@@ -12,6 +12,14 @@ left() { find /sys/fs/cgroup -name 'dunlin-*' | wc -l; }
 place() { su -l ann -c 'cat /proc/$(pgrep -of "dunlind serve")/cgroup'; }
 
 echo "kernel $(uname -r), $(cat /sys/kernel/security/lsm)"
+# One suite, if run.sh was asked for that: as root, with its rows as an ordinary user.
+if [ -f /opt/dunlin/words ]; then
+    read -r suite words < /opt/dunlin/words
+    sysctl -qw kernel.apparmor_restrict_unprivileged_userns=0 2> /dev/null # its programs lie where no profile looks
+    # shellcheck disable=SC2086
+    DUNLIN_ESCAPE_ALL=1 "/opt/dunlin/deps/$suite" --nocapture --test-threads 1 $words 2>&1 && echo "all held"
+    exit
+fi
 dd if=/dev/zero of=/swap bs=1M count=512 status=none && chmod 600 /swap && mkswap -q /swap && swapon /swap
 mkdir -p /home/ann/work /home/ann/.config/dunlin/profiles
 cat > /home/ann/.config/dunlin/profiles/few.toml <<'TOML'

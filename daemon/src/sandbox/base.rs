@@ -47,6 +47,13 @@ pub fn conditions() -> Vec<PathBuf> {
     names.map(PathBuf::from).chain([PathBuf::from("/dev/mqueue")]).collect()
 }
 
+/// Where the steps put something of the sandbox's own, HOME apart, whatever the host has there: in a container /dev/ptmx is a link.
+pub fn places() -> impl Iterator<Item = PathBuf> {
+    let trees =
+        ["/tmp", "/var/tmp", "/run", "/var/run", "/dev", "/dev/shm", "/dev/pts", "/dev/ptmx", "/proc"];
+    trees.into_iter().chain(DEVICE_LINKS.iter().map(|(target, _)| *target)).map(PathBuf::from)
+}
+
 /// The steps.
 pub fn steps(policy: &Policy, view: &FsView, places: &Places) -> Vec<MountStep> {
     let tmp_bytes = policy.profile.fs.tmp_size.0;

@@ -115,7 +115,13 @@ fn landlock(machine: &Machine) -> String {
 }
 
 fn cgroup(machine: &Machine) -> String {
-    if machine.uid == 0 {
+    if machine.uid == 0
+        && let Some(container) = machine.container.as_deref()
+    {
+        format!(
+            "start the daemon as an ordinary user of the {container} container (`--user`), whose processes the kernel counts itself"
+        )
+    } else if machine.uid == 0 {
         "make the pids controller writable (cgroup v1), or start the daemon in a delegated cgroup v2"
             .to_owned()
     } else {

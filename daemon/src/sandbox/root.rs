@@ -55,8 +55,7 @@ impl Binds {
     /// What the policy shows.
     pub fn of(policy: &Policy, grants: &Grants, view: &FsView, places: &Places, daemon: &[PathBuf]) -> Self {
         let hidden = hidden(policy, grants, view, daemon);
-        let own = ["/tmp", "/var/tmp", "/run", "/dev", "/proc"].iter().map(PathBuf::from);
-        let base = own.chain(places.home_is_private.then(|| places.home.clone())).collect();
+        let base = base::places().chain(places.home_is_private.then(|| places.home.clone())).collect();
         let mut binds = Self { base, hidden, ..Self::default() };
         let lists =
             [(&grants.read, Shown::Read), (&grants.overlay, Shown::Overlay), (&grants.write, Shown::Write)];

@@ -60,6 +60,21 @@ fn check(steps: &[MountStep], expected: &[(&str, &[&str])]) {
 }
 
 #[test]
+fn what_the_base_makes_is_no_link_of_the_hosts() {
+    let view =
+        view(HOST, &[("/dev/ptmx", "pts/ptmx"), ("/dev/fd", "/proc/self/fd"), ("/dev/shm", "/run/shm")]);
+    check(
+        &plan(&want("workspace-write"), &view),
+        &[
+            ("/dev/ptmx", &[]),
+            ("/dev/pts", &["devpts"]),
+            ("/dev/fd", &["link /proc/self/fd"]),
+            ("/dev/shm", &["tmpfs"]),
+        ],
+    );
+}
+
+#[test]
 fn the_default_view_shows_the_system_the_toolchains_and_the_workspace() {
     let view = view(HOST, &[("/bin", "usr/bin")]);
     check(
