@@ -75,9 +75,20 @@ async fn wake(address: &Address) -> Option<UnixStream> {
         return None;
     }
     let pid: i32 = std::io::read_to_string(&lock).ok()?.trim().parse().ok().filter(|pid| *pid > 1)?;
+    // The lock may be held on another machine, or in a container: there the number is somebody else's.
+    if !is_daemon(&std::fs::read(format!("/proc/{pid}/cmdline")).ok()?) {
+        return None;
+    }
     kill(Pid::from_raw(pid), Signal::SIGHUP).ok()?;
     let deadline = Instant::now() + Duration::from_secs(WAKE_SECONDS);
     wait_until_ready(address, &mut None, deadline, String::new).await.ok()
+}
+
+/// Whether a process with these arguments is a daemon of ours.
+fn is_daemon(arguments: &[u8]) -> bool {
+    let mut words = arguments.split(|byte| *byte == 0);
+    let program = words.next().and_then(|program| program.rsplit(|byte| *byte == b'/').next());
+    program.is_some_and(|name| name.starts_with(b"dunlind")) && words.any(|word| word == b"serve")
 }
 
 /// Hold the lock of starting until dropped.
@@ -304,6 +315,14 @@ impl Pause {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_daemon_is_woken() {
+        assert!(is_daemon(b"/usr/bin/dunlind\0serve\0--socket\0x\0"));
+        for other in [&b"sleep\x00300\0"[..], b"/usr/bin/dunlind\0worker\0", b"vim\0dunlind\0serve\0", b""] {
+            assert!(!is_daemon(other));
+        }
+    }
 
     #[test]
     fn no_key_reaches_the_daemon() {
