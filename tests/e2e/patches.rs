@@ -366,3 +366,21 @@ fn a_patch_of_sixteen_megabytes_applies_and_a_longer_one_is_told_the_limit() {
     patch((16 << 20) - 2000).expect(0);
     assert!(fs::metadata(world.workspace().join("f")).expect("there").len() > 16_000_000);
 }
+
+#[test]
+fn what_a_patch_makes_has_what_the_callers_umask_leaves() {
+    for world in worlds() {
+        for (mask, file, directory) in [("022", 0o644, 0o755), ("077", 0o600, 0o700), ("002", 0o664, 0o775)] {
+            let text = format!("*** Begin Patch\n*** Add File: d{mask}/f\n+new\n*** End Patch\n");
+            world.write(&world.workspace().join("new.patch"), &text);
+            let client = world.client(&[]);
+            let program = client.get_program().to_str().expect("a path");
+            world.finish("sh", &["-c", &format!("umask {mask}; exec {program} patch new.patch")]).expect(0);
+            let mode = |name: String| {
+                fs::metadata(world.workspace().join(name)).expect("made").permissions().mode() & 0o7777
+            };
+            let found = (mode(format!("d{mask}/f")), mode(format!("d{mask}")));
+            assert_eq!(found, (file, directory), "{mask}: {:o} {:o}", found.0, found.1);
+        }
+    }
+}

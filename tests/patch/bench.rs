@@ -109,6 +109,7 @@ fn ours(root: &Path, text: &str) {
         workspace: root.into(),
         create_missing_dirs: true,
         dry_run: false,
+        umask: 0o022,
         limits: Limits::default(),
     };
     let outcome = apply(&request, &mut |_: &[u8]| Ok(()));

@@ -167,6 +167,7 @@ fn child_that_kills_itself() {
         workspace: root.into(),
         create_missing_dirs: true,
         dry_run: false,
+        umask: 0o022,
         limits: Default::default(),
     };
     let mut passed = 0;

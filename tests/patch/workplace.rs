@@ -73,6 +73,7 @@ impl Workplace {
             workspace: root.into(),
             create_missing_dirs: true,
             dry_run: false,
+            umask: 0o022,
             limits: Limits::default(),
         }
     }

@@ -13,7 +13,11 @@ use std::{
     },
 };
 
-use nix::sys::{prctl, signal::Signal};
+use nix::sys::{
+    prctl,
+    signal::Signal,
+    stat::{Mode, umask},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -84,10 +88,16 @@ pub fn run(kind: Kind, request: OwnedFd, result: OwnedFd) -> i32 {
 fn answer(kind: Kind, request: &OwnedFd, mut result: File) -> io::Result<()> {
     let request = memfd::read_all(request.as_fd(), REQUEST_MAX_BYTES)?;
     result.write_all(&[0; HEADER_BYTES])?;
+    // Init has none.
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
     let mut journal = |frame: &[u8]| result.write_all(frame);
     let answer = match kind {
         Kind::Echo => request,
-        Kind::PatchApply => encode(&patch::apply(&decode(&request)?, &mut journal))?,
+        Kind::PatchApply => {
+            let request: patch::Request = decode(&request)?;
+            umask(Mode::from_bits_truncate(request.umask));
+            encode(&patch::apply(&request, &mut journal))?
+        }
         Kind::PatchRevert => encode(&patch::revert(&decode(&request)?, &mut journal))?,
         Kind::PatchRecover => encode(&patch::recover(&request).map_err(invalid)?)?,
     };

@@ -78,6 +78,8 @@ pub struct Request {
     pub create_missing_dirs: bool,
     /// Say what would happen; write nothing.
     pub dry_run: bool,
+    /// What new files and directories are not given. Whoever runs this puts it in force: it is the process's.
+    pub umask: u32,
     pub limits: Limits,
 }
 

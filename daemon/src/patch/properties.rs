@@ -250,6 +250,7 @@ proptest! {
             workspace: root.path().into(),
             create_missing_dirs: true,
             dry_run: false,
+            umask: 0o022,
             limits: Limits::default(),
         };
         match apply(&request, &mut |_: &[u8]| Ok(())) {

@@ -141,6 +141,7 @@ impl Patches {
             workspace: FilePath(PathBuf::from(&sandbox.workspace)),
             create_missing_dirs: apply.create_missing_dirs,
             dry_run: apply.dry_run,
+            umask: apply.placement.umask.unwrap_or(0o022),
             limits: Limits::default(),
         };
         if apply.dry_run {

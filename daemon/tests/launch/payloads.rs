@@ -53,6 +53,7 @@ fn request(text: &str, workspace: &Path) -> Vec<u8> {
         workspace: workspace.into(),
         create_missing_dirs: true,
         dry_run: false,
+        umask: 0o022,
         limits: Limits { lock_wait_ms: 600_000, ..Limits::default() },
     };
     postcard::to_stdvec(&request).unwrap()
