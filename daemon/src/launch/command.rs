@@ -2,8 +2,7 @@
 
 use std::{
     ffi::CString,
-    fs::File,
-    io::{self, Write},
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -19,6 +18,7 @@ use nix::{
 use super::{
     control::StartStep,
     failure::{At, StartFailure, errno},
+    groups::OpenDoors,
     plan::SpawnSpec,
 };
 use crate::sys::process;
@@ -74,9 +74,9 @@ impl Command {
         Ok(Self { candidates, argv, env })
     }
 
-    /// Becomes the command, in the cgroups whose open files are given. Returns only with the reason why not.
-    pub fn exec(&self, spec: &SpawnSpec, stdio: &Stdio, groups: &[File]) -> StartFailure {
-        let joined = groups.iter().try_for_each(|mut group| group.write_all(b"0"));
+    /// Becomes the command, behind these doors. Returns only with the reason why not.
+    pub fn exec(&self, spec: &SpawnSpec, stdio: &Stdio, doors: Option<&OpenDoors>) -> StartFailure {
+        let joined = doors.map_or(Ok(()), OpenDoors::join);
         let joined = joined.at(StartStep::Spec, "joining the commands' cgroup");
         let prepared = joined.and_then(|()| become_foreground(stdio)).and_then(|()| prepare(spec));
         prepared.err().unwrap_or_else(|| StartFailure {

@@ -5,10 +5,8 @@
 //! last layer holds. A layer that fails ends init, and with it all that the launch made.
 
 use std::{
-    fs::{self, File},
     io::{self, Read},
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
     sync::Arc,
     thread,
 };
@@ -28,14 +26,15 @@ use super::{
     control::{Frame, READY},
     failure::{Failure, In},
     family::Children,
+    groups::{self, OpenCgroups},
     landlock::Rules,
     link::Link,
     mounts, namespaces,
     network::{self, Network},
-    plan::{Identity, LaunchPlan, Layer, SessionCgroups},
+    plan::{Identity, LaunchPlan, Layer},
     privileges, rlimits, seccomp,
     serve::Server,
-    session::{OpenCgroups, Outfit},
+    session::Outfit,
 };
 use crate::sys::{memfd, process};
 
@@ -111,10 +110,8 @@ struct Built {
 
 /// The layers, in their order: each is what the ones after it need or could undo.
 fn build(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<Built, Failure> {
-    for cgroup in &plan.cgroups {
-        fs::write(cgroup, "0").within(Layer::Cgroup, format!("joining {}", cgroup.display()))?;
-    }
-    let cgroups = plan.session_cgroups.as_ref().map(open).transpose()?;
+    groups::join(&plan.cgroups)?;
+    let cgroups = plan.session_cgroups.as_ref().map(OpenCgroups::open).transpose()?;
     rlimits::set(&plan.rlimits)?;
     let (Inside { spaces, children, rules }, network) = beside(plan, outside)?;
     let listeners = network::enter(network)?;
@@ -135,16 +132,6 @@ fn build(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<Built, Failure> 
     seccomp::load(&filters.common).within(Layer::Seccomp, "loading the common filter")?;
     let outfit = Outfit { reaper_filter: filters.reaper, cgroups };
     Ok(Built { spaces, listeners, signals, children, outfit })
-}
-
-/// Now: later the files are out of sight, and what they grant is what whoever opened them may.
-fn open(cgroups: &SessionCgroups) -> Result<OpenCgroups, Failure> {
-    let open = |file: &PathBuf| {
-        let opened = File::options().write(true).open(file);
-        opened.within(Layer::Cgroup, format!("opening {}", file.display()))
-    };
-    let open = |files: &[PathBuf]| files.iter().map(open).collect::<Result<_, _>>();
-    Ok(OpenCgroups { reapers: open(&cgroups.reapers)?, commands: open(&cgroups.commands)? })
 }
 
 /// What init made of the namespaces and the files inside.

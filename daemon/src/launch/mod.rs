@@ -7,6 +7,7 @@ pub mod control;
 mod failure;
 mod family;
 mod filter;
+mod groups;
 mod init;
 pub mod landlock;
 pub mod link;

@@ -6,7 +6,6 @@
 //! init killing the reaper.
 
 use std::{
-    fs::File,
     io::{self, Read, Write},
     os::fd::AsFd,
 };
@@ -26,6 +25,7 @@ use super::{
     control::{EMPTY, EXITED, Frame, SIGNAL, STARTED, SURVIVORS, StartStep, Target},
     failure::{At, StartFailure},
     family::{self, REAPED_AT_ONCE},
+    groups::OpenDoors,
     link::Link,
     plan::SpawnSpec,
     seccomp,
@@ -50,13 +50,12 @@ pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Ou
 /// Becomes the session's leader and starts the command; returns once its exec is known to have succeeded.
 fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Outfit) -> Result<Pid, StartFailure> {
     let cgroups = outfit.cgroups.as_ref();
-    for mut group in cgroups.iter().flat_map(|cgroups| &cgroups.reapers) {
-        group.write_all(b"0").at(StartStep::Spec, "joining the reapers' cgroup")?;
-    }
-    let groups = cgroups.iter().flat_map(|cgroups| &cgroups.commands).map(File::try_clone);
-    let groups: Vec<File> =
-        groups.collect::<Result<_, _>>().at(StartStep::Spec, "keeping the commands' cgroup")?;
-    let kept = stdio.fds().into_iter().chain([link.as_fd()]).chain(groups.iter().map(AsFd::as_fd));
+    let joined = cgroups.map_or(Ok(()), |cgroups| cgroups.reapers.join());
+    joined.at(StartStep::Spec, "joining the reapers' cgroup")?;
+    let doors = cgroups.map(|cgroups| cgroups.commands.again()).transpose();
+    let doors = doors.at(StartStep::Spec, "keeping the commands' cgroup")?;
+    let fds = doors.iter().flat_map(OpenDoors::fds);
+    let kept = stdio.fds().into_iter().chain([link.as_fd()]).chain(fds);
     process::close_all_but(&kept.collect::<Vec<_>>()).at(StartStep::Fork, "closing inherited descriptors")?;
     prctl::set_pdeathsig(Signal::SIGKILL).at(StartStep::Fork, "tying the reaper to init")?;
     prctl::set_child_subreaper(true).at(StartStep::Fork, "adopting orphans")?;
@@ -70,13 +69,13 @@ fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Outfit) -> Result
     }
     let (mut verdict, sender) = io::pipe().at(StartStep::Fork, "making a pipe")?;
     let spawned = process::spawn_in_place(|| {
-        let failure = command.exec(spec, &stdio, &groups);
+        let failure = command.exec(spec, &stdio, doors.as_ref());
         // The reaper reads the end of the pipe as success, so a verdict that cannot be written ends the reaper too.
         let _ = (&sender).write_all(&command::encode(&failure));
         127
     });
     let pid = spawned.at(StartStep::Fork, "making a process")?;
-    drop((sender, stdio, groups));
+    drop((sender, stdio, doors));
     let mut bytes = Vec::new();
     verdict.read_to_end(&mut bytes).at(StartStep::Fork, "waiting for the command to start")?;
     match command::decode(&bytes, spec) {

@@ -1,7 +1,6 @@
 //! A session as init sees it: its reaper, the link to it, and until the command runs the terminal's master.
 
 use std::{
-    fs::File,
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
@@ -16,6 +15,7 @@ use super::{
     command::Stdio,
     control::StartStep,
     failure::{At, StartFailure},
+    groups::OpenCgroups,
     link::{Link, Received},
     plan::SpawnSpec,
     reaper,
@@ -31,14 +31,6 @@ pub struct Outfit {
     pub reaper_filter: Vec<u8>,
     /// What a session's processes are counted in.
     pub cgroups: Option<OpenCgroups>,
-}
-
-/// The files of [`SessionCgroups`](super::plan::SessionCgroups), opened before the view of files changed.
-pub struct OpenCgroups {
-    /// For the reaper.
-    pub reapers: Vec<File>,
-    /// For the command.
-    pub commands: Vec<File>,
 }
 
 /// A session that was started.

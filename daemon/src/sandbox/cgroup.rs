@@ -1,20 +1,20 @@
-//! Owns the cgroups that count a sandbox's processes and memory and weigh its processor time: where they may lie, making and removing them.
+//! Owns the places of the cgroups that count sandboxes' processes and memory and weigh their processor time, and finds what dead
+//! daemons left there.
 //!
 //! Invariant: one group per launch and hierarchy, with others in it, under a name that says whose it is, so that a worker that was killed
-//! leaves nothing that the next one does not find ([`sweep`]), and a launch never meets the group of one that failed. Version 2 where a subtree is delegated to us, version 1
-//! where root may make groups. Without either nothing is made and `policy` says what that loses.
+//! leaves nothing that the next one does not find ([`CgroupPlace::sweep`]), and a launch never meets the group of one that failed.
+//! Version 2 where a subtree is delegated to us, version 1 where root may make groups. Without either nothing is made and `policy` says
+//! what that loses.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use dunlin_sandbox_profiles::Limits;
 
-use super::limits::{PAYLOADS, RESERVE};
-use crate::launch::plan::SessionCgroups;
+use super::groups::{Groups, remove_empty};
 
 /// Where groups can be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,28 +40,8 @@ pub enum CgroupPlace {
     },
 }
 
-/// The groups of one sandbox.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Groups {
-    /// All of them, the innermost first: so they can be removed.
-    pub all: Vec<PathBuf>,
-    /// The files into which init, of one thread, writes itself.
-    pub inits: Vec<PathBuf>,
-    /// The files for processes of sessions, if those are apart.
-    pub sessions: Option<SessionCgroups>,
-}
-
 /// Our groups' names begin with this, followed by the keeper's pid, the sandbox, the worker's pid and the launch.
 const PREFIX: &str = "dunlin-";
-
-/// The groups of a sandbox's sessions, inside its own, each inside the one before: of reapers, and of commands.
-const REAPERS: &str = "reapers";
-const COMMANDS: &str = "commands";
-
-/// What a sandbox gets of the processors when others want them too: a quarter of one program's share, in version 2's weights and in
-/// version 1's shares. Nobody loses by it while they are idle.
-const WEIGHT: &str = "25";
-const SHARES: &str = "256";
 
 /// The controllers of version 2 without which there is no delegation.
 const NEEDED: [&str; 2] = ["pids", "memory"];
@@ -126,33 +106,22 @@ impl CgroupPlace {
     }
 
     fn fill(&self, groups: &mut Groups, name: &str, limits: &Limits, confined: bool) -> io::Result<()> {
-        let memory = limits.memory.value.map(|memory| memory.0.to_string());
-        let processes = limits.processes.value;
         match self {
             Self::None => {}
             Self::Unified { place, cpu } => {
-                let group = place.join(name);
-                let no_swap = memory.as_ref().map(|_| "0".to_owned());
-                groups.add(&group, &UNIFIED, &[("memory.max", memory)])?;
-                bound_swap(&group, "memory.swap.max", no_swap)?;
-                groups.divide(&group, &UNIFIED, &Kept { processes, weighed: *cpu && confined }, confined)?;
+                // A service manager may take back what it did not delegate.
+                let weighed = *cpu && confined && enables(place, "cpu");
+                groups.add_unified(&place.join(name), limits, weighed, confined)?;
             }
-            Self::Split { pids, memory: place, cpu } => {
-                if let Some(place) = place {
-                    let group = place.join(name);
-                    groups.add(&group, &SPLIT, &[("memory.limit_in_bytes", memory.clone())])?;
-                    bound_swap(&group, "memory.memsw.limit_in_bytes", memory)?;
+            Self::Split { pids, memory, cpu } => {
+                if let Some(place) = memory {
+                    groups.add_memory(&place.join(name), limits)?;
                 }
-                let kept = [
-                    (pids, Kept { processes, weighed: false }),
-                    (cpu, Kept { processes: None, weighed: confined }),
-                ];
-                for (place, kept) in kept {
-                    if let Some(place) = place.as_ref().filter(|_| !kept.is_nothing()) {
-                        let group = place.join(name);
-                        groups.add(&group, &SPLIT, &[])?;
-                        groups.divide(&group, &SPLIT, &kept, confined)?;
-                    }
+                if let Some(place) = pids.as_ref().filter(|_| limits.processes.value.is_some()) {
+                    groups.add_count(&place.join(name), limits, confined)?;
+                }
+                if let Some(place) = cpu.as_ref().filter(|_| confined) {
+                    groups.add_weight(&place.join(name));
                 }
             }
         }
@@ -169,7 +138,7 @@ impl CgroupPlace {
         for entry in places.into_iter().flat_map(|place| fs::read_dir(place).into_iter().flatten().flatten())
         {
             let owner = owner(&entry.file_name().to_string_lossy());
-            if owner.is_some_and(|pid| pid == keeper || !Path::new(&format!("/proc/{pid}")).exists()) {
+            if owner.is_some_and(|pid| pid == keeper || !lives(pid)) {
                 remove_empty(&entry.path());
             }
         }
@@ -186,114 +155,10 @@ pub fn killed_for_memory(groups: &[PathBuf]) -> u64 {
         .sum()
 }
 
-/// How groups of one version are joined and weighed. In version 1 a door is `tasks`: writing there moves one thread and does not wait for
-/// the forks of the whole machine to pause, which takes some ten milliseconds. In version 2 inner groups hold threads, or init could
-/// not stay above them, and are joined in the same way.
-struct Version {
-    door: &'static str,
-    inner_door: &'static str,
-    weight: (&'static str, &'static str),
-    is_unified: bool,
-}
-
-const UNIFIED: Version = Version {
-    door: "cgroup.procs",
-    inner_door: "cgroup.threads",
-    weight: ("cpu.weight", WEIGHT),
-    is_unified: true,
-};
-const SPLIT: Version =
-    Version { door: "tasks", inner_door: "tasks", weight: ("cpu.shares", SHARES), is_unified: false };
-
-/// What a group keeps of the processes in it.
-struct Kept {
-    /// So many they may be.
-    processes: Option<u64>,
-    /// Their processor time is weighed.
-    weighed: bool,
-}
-
-impl Kept {
-    fn is_nothing(&self) -> bool {
-        self.processes.is_none() && !self.weighed
-    }
-
-    fn set(&self, group: &Path, more: u64, (file, weight): (&str, &str)) -> io::Result<()> {
-        if let Some(processes) = self.processes {
-            fs::write(group.join("pids.max"), processes.saturating_add(more).to_string())?;
-        }
-        if self.weighed { fs::write(group.join(file), weight) } else { Ok(()) }
-    }
-
-    /// Lets the children of a group of version 2 keep the same.
-    fn pass_on(&self, group: &Path) -> io::Result<()> {
-        let controllers = [(self.processes.is_some(), "+pids"), (self.weighed, "+cpu")];
-        let controllers: Vec<_> =
-            controllers.iter().filter(|(kept, _)| *kept).map(|(_, name)| *name).collect();
-        fs::write(group.join("cgroup.subtree_control"), controllers.join(" "))
-    }
-}
-
-impl Groups {
-    /// Makes one group.
-    fn add(&mut self, group: &Path, version: &Version, values: &[(&str, Option<String>)]) -> io::Result<()> {
-        fs::create_dir(group)?;
-        self.all.insert(0, group.to_path_buf());
-        self.inits.push(group.join(version.door));
-        for (file, value) in values {
-            if let Some(value) = value {
-                fs::write(group.join(file), value)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Bounds and weighs a group, and with `apart` in the same way the sessions in it and their commands, which get less: what they take is
-    /// not the reserve's, and all of them together weigh no more than init, nor all commands more than one reaper.
-    fn divide(&mut self, group: &Path, version: &Version, kept: &Kept, apart: bool) -> io::Result<()> {
-        kept.set(group, RESERVE, version.weight)?;
-        if !apart || kept.is_nothing() {
-            return Ok(());
-        }
-        let reapers = group.join(REAPERS);
-        let commands = reapers.join(COMMANDS);
-        for (inner, above, more) in [(&reapers, group, RESERVE - PAYLOADS), (&commands, &reapers, 0)] {
-            if version.is_unified {
-                kept.pass_on(above)?;
-            }
-            fs::create_dir(inner)?;
-            self.all.insert(0, inner.clone());
-            if version.is_unified {
-                fs::write(inner.join("cgroup.type"), "threaded")?;
-            }
-            kept.set(inner, more, version.weight)?;
-        }
-        let sessions = self.sessions.get_or_insert_default();
-        sessions.reapers.push(reapers.join(version.inner_door));
-        sessions.commands.push(commands.join(version.inner_door));
-        Ok(())
-    }
-}
-
-/// Removes a sandbox's group with those inside it, unless its init still is in it: the inner ones of one that lives may be empty.
-fn remove_empty(group: &Path) {
-    if fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|processes| !processes.is_empty()) {
-        return;
-    }
-    let reapers = group.join(REAPERS);
-    for directory in [&reapers.join(COMMANDS), &reapers, group] {
-        let _ = fs::remove_dir(directory);
-    }
-}
-
-/// What is above the bound on memory must not go on in swap. A kernel that does not count swap has no such file.
-fn bound_swap(group: &Path, file: &str, value: Option<String>) -> io::Result<()> {
-    let Some(value) = value else { return Ok(()) };
-    match fs::OpenOptions::new().write(true).open(group.join(file)) {
-        Ok(mut file) => file.write_all(value.as_bytes()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
+/// Whether there is such a process. One that nobody reaps is none.
+fn lives(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// The keeper that made a group of this name.

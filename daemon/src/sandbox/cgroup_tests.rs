@@ -1,6 +1,14 @@
 //! The places of groups, what is written into them, and which ones are swept.
 
 use super::*;
+use crate::{
+    launch::plan::{Door, SessionCgroups},
+    sandbox::limits::{PAYLOADS, RESERVE},
+};
+
+fn door(file: PathBuf, required: bool) -> Door {
+    Door { file, required }
+}
 
 const SPLIT: &str = "8:pids:/\n4:memory:/a/b\n2:cpu,cpuacct:/x\n0::/\n";
 const MOUNTS: &str = "tmpfs /sys/fs/cgroup tmpfs rw,mode=755 0 0\n\
@@ -78,7 +86,7 @@ fn who_is_alone_in_a_delegated_group_makes_room_in_it_or_stays() {
 #[test]
 fn a_delegated_group_gets_the_limits_and_what_cannot_be_limited_is_not_left() {
     use dunlin_sandbox_profiles::{Bytes, Limit};
-    let place = group("memory pids\n");
+    let place = group("cpu memory pids\n");
     let unified = CgroupPlace::Unified { place: place.path().to_path_buf(), cpu: true };
     assert!(unified.limits_memory() && unified.limits_processes());
     let mut limits = crate::sandbox::samples::want("workspace-write").profile.limits;
@@ -94,17 +102,18 @@ fn a_delegated_group_gets_the_limits_and_what_cannot_be_limited_is_not_left() {
     let types = ["reapers/cgroup.type", "reapers/commands/cgroup.type"].map(value);
     assert_eq!((value("memory.max"), types), ("1048576".into(), ["threaded", "threaded"].map(Into::into)));
     let controls = ["cgroup.subtree_control", "reapers/cgroup.subtree_control"].map(value);
-    assert_eq!(controls, ["+pids +cpu"; 2]);
+    assert_eq!(controls, ["+cpu"; 2], "after the others");
     let weights = ["cpu.weight", "reapers/cpu.weight", "reapers/commands/cpu.weight"].map(value);
-    assert_eq!(weights, [WEIGHT; 3]);
-    let sessions = [&reapers, &commands].map(|group| group.join("cgroup.threads"));
+    assert_eq!(weights, ["25"; 3]);
+    assert_eq!(value("reapers/commands/cgroup.max.descendants"), "0");
+    let sessions = [&reapers, &commands].map(|group| door(group.join("cgroup.threads"), true));
     let [reapers, commands] = sessions;
     assert_eq!(made.sessions, Some(SessionCgroups { reapers: vec![reapers], commands: vec![commands] }));
-    assert_eq!(made.inits, [all.join("cgroup.procs")]);
+    assert_eq!(made.inits, [door(all.join("cgroup.procs"), true)]);
     assert_eq!(owner(&all.file_name().unwrap().to_string_lossy()), Some(7));
     let place = tempfile::tempdir().unwrap();
     let [own, nowhere] = [place.path().to_path_buf(), PathBuf::from("/nowhere")];
-    let split = CgroupPlace::Split { pids: None, memory: Some(own), cpu: Some(nowhere) };
+    let split = CgroupPlace::Split { pids: Some(nowhere), memory: Some(own), cpu: None };
     limits.memory.value = None;
     assert!(split.make(8, "key", &limits, true).is_err());
     let owners = fs::read_dir(place.path()).unwrap().flatten();
@@ -113,27 +122,58 @@ fn a_delegated_group_gets_the_limits_and_what_cannot_be_limited_is_not_left() {
 }
 
 #[test]
-fn processor_time_is_weighed_of_what_is_confined_whether_processes_are_counted_or_not() {
+fn processor_time_is_weighed_of_what_is_confined_where_that_can_be_had() {
     let place = tempfile::tempdir().unwrap();
-    let mut limits = crate::sandbox::samples::want("workspace-write").profile.limits;
-    limits.processes.value = None;
-    let own = place.path().to_path_buf();
-    let split = CgroupPlace::Split { pids: Some(own.clone()), memory: None, cpu: Some(own.clone()) };
-    let made = split.make(7, "key", &limits, true).unwrap();
-    let [commands, reapers, all] = made.all.try_into().unwrap();
-    for group in [&commands, &reapers, &all] {
-        assert_eq!(fs::read_to_string(group.join("cpu.shares")).unwrap(), SHARES);
-        assert!(!group.join("pids.max").exists());
+    let limits = crate::sandbox::samples::want("workspace-write").profile.limits;
+    let [pids, cpu] = ["pids", "cpu"].map(|name| place.path().join(name));
+    [&pids, &cpu].into_iter().for_each(|place| fs::create_dir(place).unwrap());
+    let weighing = |cpu: &Path| CgroupPlace::Split {
+        pids: Some(pids.clone()),
+        memory: None,
+        cpu: Some(cpu.to_path_buf()),
+    };
+    let made = weighing(&cpu).make(7, "key", &limits, true).unwrap();
+    let [weighed, counted] = [&cpu, &pids].map(|place| place.join(made.all[0].iter().rev().nth(2).unwrap()));
+    for group in ["", "reapers", "reapers/commands"] {
+        assert_eq!(fs::read_to_string(weighed.join(group).join("cpu.shares")).unwrap(), "256");
+        assert!(!weighed.join(group).join("pids.max").exists());
+        assert!(!counted.join(group).join("cpu.shares").exists());
     }
-    assert_eq!(made.inits, [all.join("tasks")]);
-    let [reapers, commands] = [reapers, commands].map(|group| vec![group.join("tasks")]);
-    assert_eq!(made.sessions, Some(SessionCgroups { reapers, commands }));
-    let unconfined = split.make(7, "other", &limits, false).unwrap();
-    assert_eq!(unconfined, Groups::default());
-    let unified = CgroupPlace::Unified { place: own, cpu: true };
-    let unconfined = unified.make(7, "third", &limits, false).unwrap();
-    assert_eq!((unconfined.all.len(), unconfined.sessions), (1, None));
-    assert!(!unconfined.all[0].join("cpu.weight").exists(), "it has what any group has");
+    let doors = |inner: &str| {
+        vec![door(counted.join(inner).join("tasks"), true), door(weighed.join(inner).join("tasks"), false)]
+    };
+    assert_eq!(made.inits, doors(""));
+    let sessions = SessionCgroups { reapers: doors("reapers"), commands: doors("reapers/commands") };
+    assert_eq!(made.sessions, Some(sessions));
+    let unconfined = weighing(&cpu).make(7, "other", &limits, false).unwrap();
+    assert_eq!((unconfined.all.len(), unconfined.sessions), (1, None), "it has what any group has");
+    let lacking = weighing(Path::new("/nowhere")).make(7, "third", &limits, true).unwrap();
+    assert_eq!((lacking.all.len(), lacking.inits.len()), (3, 1), "where it cannot be had nothing is refused");
+    let shared = weighing(&pids).make(7, "fourth", &limits, true).unwrap();
+    assert_eq!((shared.all.len(), shared.inits.len()), (3, 1), "one hierarchy has one group");
+    assert!(shared.inits[0].required && shared.all[0].join("cpu.shares").exists());
+}
+
+#[test]
+fn a_controller_that_was_taken_back_weighs_nothing_and_refuses_nothing() {
+    let place = group("memory pids\n");
+    let limits = crate::sandbox::samples::want("workspace-write").profile.limits;
+    let unified = CgroupPlace::Unified { place: place.path().to_path_buf(), cpu: true };
+    let made = unified.make(7, "key", &limits, true).unwrap();
+    assert_eq!(made.all.len(), 3);
+    assert!(made.all.iter().all(|group| !group.join("cpu.weight").exists()));
+}
+
+#[test]
+fn a_process_that_nobody_reaps_is_gone() {
+    assert!(lives(std::process::id()) && !lives(4_194_305));
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    // Without reaping: it stays a zombie.
+    let flags = nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT;
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::wait::waitid(nix::sys::wait::Id::Pid(pid), flags).unwrap();
+    assert!(!lives(child.id()));
+    child.wait().unwrap();
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod base;
 pub mod cgroup;
+mod closed;
 pub mod enforcement;
 pub mod environment;
 mod establish;
@@ -14,6 +15,7 @@ mod git_links;
 mod git_reading;
 mod git_syntax;
 pub mod grants;
+mod groups;
 pub mod guards;
 mod identity;
 pub mod layers;
