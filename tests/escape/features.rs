@@ -48,7 +48,7 @@ const NO_MOUNTS: &[&str] = &[DIRECTORIES, PROCESSES, STAT, GIT];
 
 /// As container managers make them: /dev/ptmx is a link.
 const CONTAINERS_DEVICES: &str = "made=$(mktemp -d) && mount -t tmpfs -o mode=755 none $made && mkdir $made/pts $made/shm &&
-    for name in null zero full random urandom tty; do : > $made/$name && mount --bind /dev/$name $made/$name || exit 99; done &&
+    ln -s urandom $made/random && for name in null zero full urandom tty; do : > $made/$name && mount --bind /dev/$name $made/$name || exit 99; done &&
     mount --bind /dev/pts $made/pts && ln -s pts/ptmx $made/ptmx && mount --rbind $made /dev && umount -R $made && rmdir $made";
 
 pub const FEATURES: &[Feature] = &[
@@ -148,6 +148,8 @@ pub const FEATURES: &[Feature] = &[
         Runs,
     ),
     feature("a ptmx that is a device", Taken::Mounts(CONTAINERS_DEVICES), Runs),
+    // A kernel may keep processes that run in real time out of groups that weigh.
+    feature("time that is shared", Taken::Mounts("chrt -r -p 1 $$ || true"), Runs),
     Feature {
         name: "/proc whole",
         taken: Taken::Mounts("mount -t tmpfs none /proc/sys/kernel"),

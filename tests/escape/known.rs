@@ -132,6 +132,12 @@ const LIMITS: &[Limit] = &[
     Limit {
         modes: WITHOUT_NAMESPACES,
         who: Who::Root,
+        reason: "no namespace can be made: what is masked inside a tree that is shown is not",
+        attempts: &["read what only root may read of the machine's configuration"],
+    },
+    Limit {
+        modes: WITHOUT_NAMESPACES,
+        who: Who::Root,
         reason: "no namespace can be made: root's part of /proc cannot be masked",
         attempts: &["read what only root may know about the machine"],
     },

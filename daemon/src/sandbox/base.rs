@@ -51,7 +51,8 @@ pub fn conditions() -> Vec<PathBuf> {
 pub fn places() -> impl Iterator<Item = PathBuf> {
     let trees =
         ["/tmp", "/var/tmp", "/run", "/var/run", "/dev", "/dev/shm", "/dev/pts", "/dev/ptmx", "/proc"];
-    trees.into_iter().chain(DEVICE_LINKS.iter().map(|(target, _)| *target)).map(PathBuf::from)
+    let links = DEVICE_LINKS.iter().map(|(target, _)| *target);
+    trees.into_iter().chain(DEVICES.iter().copied()).chain(links).map(PathBuf::from)
 }
 
 /// The steps.
@@ -75,6 +76,9 @@ pub fn steps(policy: &Policy, view: &FsView, places: &Places) -> Vec<MountStep> 
         places.runtime.iter().map(|target| MountStep::Directory { target: target.clone(), mode: 0o700 }),
     );
     steps.extend(places.git_config.iter().map(|target| file(target.clone(), &view.git_config)));
+    if places.home_is_private && !view.git_ignore.is_empty() {
+        steps.push(file(places.home.join(".config/git/ignore"), &view.git_ignore));
+    }
     steps
 }
 
@@ -92,9 +96,14 @@ pub fn writable(places: &Places) -> Vec<PathBuf> {
 
 fn devices(policy: &Policy, view: &FsView) -> Vec<MountStep> {
     let mut steps = vec![tmpfs("/dev", SMALL_BYTES, 0o755)];
-    for node in DEVICES.iter().map(Path::new).filter(|node| view.trace(node).is_some()) {
+    for node in DEVICES.iter().map(Path::new) {
+        // Some make one a link to another of them.
+        let real = view.trace(node).map(|trace| &trace.real);
+        let Some(source) = real.filter(|real| DEVICES.iter().any(|known| real == &Path::new(known))) else {
+            continue;
+        };
         steps.push(MountStep::Bind {
-            source: node.to_path_buf(),
+            source: source.clone(),
             target: node.to_path_buf(),
             access: Access::Write,
             recursive: false,

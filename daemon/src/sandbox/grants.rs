@@ -26,8 +26,16 @@ pub struct Grants {
 }
 
 /// What is readable besides the profile's list: read-only state of the system that programs expect to find.
-const SYSTEM_STATE: &[&str] =
-    &["/var/lib/ca-certificates", "/var/lib/dpkg", "/sys/devices/system", "/gnu/store"];
+const SYSTEM_STATE: &[&str] = &[
+    "/var/lib/ca-certificates",
+    "/var/lib/dpkg",
+    "/var/lib/ghc",
+    "/var/lib/gems",
+    "/var/lib/texmf",
+    "/var/lib/aspell",
+    "/sys/devices/system",
+    "/gnu/store",
+];
 
 /// What names are looked up by on the host's network; often a link to where a resolver writes it.
 const RESOLVER: &str = "/etc/resolv.conf";

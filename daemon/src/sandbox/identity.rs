@@ -1,7 +1,8 @@
-//! Owns the configuration for git that a sandbox is born with: who commits, and which workspace may be trusted.
+//! Owns the configuration for git that a sandbox is born with: who commits, which workspace may be trusted, and what decides about
+//! the bytes of a commit, which must be those of a commit outside.
 //!
-//! Invariant: nothing but `user.*`, `init.*` and `safe.directory` gets in; no alias, no helper, no program. Reads the
-//! caller's global configuration as git finds it; conditional includes are not followed.
+//! Invariant: nothing but `user.*`, `init.*`, `safe.directory`, the keys of [`BYTES`] and the filter of git-lfs, word for word, gets in; no
+//! alias, no helper, no other program. Reads the caller's global configuration as git finds it; conditional includes are not followed.
 
 use std::{
     fmt::Write,
@@ -16,6 +17,17 @@ use crate::regular;
 
 /// Includes followed from file to file.
 const INCLUDES_MAX: u8 = 4;
+
+/// What of `[core]` decides about contents.
+const BYTES: &[&str] = &["autocrlf", "eol", "safecrlf", "filemode", "ignorecase"];
+
+/// Without its filter a file under git-lfs would be committed as it is. What `git lfs install` writes, and its variant.
+const LFS: &[(&str, &[&str])] = &[
+    ("clean", &["git-lfs clean -- %f"]),
+    ("smudge", &["git-lfs smudge -- %f", "git-lfs smudge --skip -- %f"]),
+    ("process", &["git-lfs filter-process", "git-lfs filter-process --skip"]),
+    ("required", &["true"]),
+];
 
 /// The text of the generated file.
 pub fn git_config(caller: &Caller, workspace: &Path) -> String {
@@ -62,9 +74,38 @@ fn render(entries: &[Entry], workspace: &Path) -> String {
             let _ = writeln!(text, "[{section}]\n\t{} = {}", entry.key, git_syntax::quoted(&entry.value));
         }
     }
+    let is_core = |entry: &&Entry| entry.section == "core" && entry.subsection.is_none();
+    for entry in entries.iter().filter(is_core).filter(|entry| BYTES.contains(&entry.key.as_str())) {
+        let _ = writeln!(text, "[core]\n\t{} = {}", entry.key, git_syntax::quoted(&entry.value));
+    }
+    for entry in entries.iter().filter(|entry| is_lfs(entry)) {
+        let _ = writeln!(text, "[filter \"lfs\"]\n\t{} = {}", entry.key, git_syntax::quoted(&entry.value));
+    }
     let workspace = git_syntax::quoted(&workspace.to_string_lossy());
     let _ = writeln!(text, "[safe]\n\tdirectory = {workspace}");
     text
+}
+
+fn is_lfs(entry: &Entry) -> bool {
+    let known = LFS.iter().find(|(key, _)| *key == entry.key);
+    entry.section == "filter"
+        && entry.subsection.as_deref() == Some("lfs")
+        && known.is_some_and(|(_, values)| values.contains(&entry.value.as_str()))
+}
+
+/// The file that says what git is not to see in any repository of the caller's: the one that the configuration names, or the usual one.
+pub fn git_ignore(caller: &Caller) -> PathBuf {
+    let files = global_files(caller);
+    let entries: Vec<Entry> = files.iter().flat_map(|path| read(path, caller, 0)).collect();
+    let named = entries
+        .iter()
+        .rfind(|entry| entry.section == "core" && entry.subsection.is_none() && entry.key == "excludesfile");
+    let config = caller.variable("XDG_CONFIG_HOME").filter(|path| !path.is_empty());
+    let config = config.map_or_else(|| caller.home.join(".config"), PathBuf::from);
+    named.map_or_else(
+        || config.join("git/ignore"),
+        |entry| included(&entry.value, &caller.home.join(".gitconfig"), caller),
+    )
 }
 
 #[cfg(test)]
@@ -78,7 +119,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("who"), "[user]\nemail = ada@example.org\n").unwrap();
         let text = "[user]\nname = Ada\n[include]\npath = who\n[core]\nsshCommand = evil\n[alias]\nx = !evil\n\
-                    [init]\ndefaultBranch = main\n[credential]\nhelper = store\n";
+                    [init]\ndefaultBranch = main\n[credential]\nhelper = store\n[core]\nautocrlf = input\n\
+                    [filter \"lfs\"]\nclean = git-lfs clean -- %f\nprocess = evil\n[filter \"x\"]\nclean = git-lfs clean -- %f\n";
         fs::write(home.path().join(".gitconfig"), text).unwrap();
         let caller = Caller { home: home.path().to_path_buf(), ..Caller::default() };
         let config = git_config(&caller, Path::new("/src/app"));
@@ -90,9 +132,20 @@ mod tests {
                 "user.name=Ada",
                 "user.email=ada@example.org",
                 "init.defaultbranch=main",
+                "core.autocrlf=input",
+                "filter.clean=git-lfs clean -- %f",
                 "safe.directory=/src/app"
             ]
         );
+    }
+
+    #[test]
+    fn the_list_of_what_is_ignored_everywhere_is_where_git_looks() {
+        let home = tempfile::tempdir().unwrap();
+        let caller = Caller { home: home.path().to_path_buf(), ..Caller::default() };
+        assert_eq!(git_ignore(&caller), home.path().join(".config/git/ignore"));
+        fs::write(home.path().join(".gitconfig"), "[core]\nexcludesFile = ~/mine\n").unwrap();
+        assert_eq!(git_ignore(&caller), home.path().join("mine"));
     }
 
     #[test]

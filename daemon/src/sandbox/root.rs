@@ -136,6 +136,11 @@ pub fn steps(
     binds: &Binds,
 ) -> Vec<MountStep> {
     let mut steps = base::steps(policy, view, places);
+    // A shown /var has its own /var/run, and a shown ~/.config its own files.
+    steps.retain(|step| {
+        let (MountStep::Symlink { target, .. } | MountStep::File { target, .. }) = step else { return true };
+        target.parent().is_none_or(|above| binds.covering(above).is_none())
+    });
     for (path, shown) in &binds.shown {
         steps.push(bind(path, *shown, view));
         if *shown == Shown::Overlay && policy.layers.overlay {
@@ -144,8 +149,9 @@ pub fn steps(
         }
     }
     for (target, to) in &binds.links {
-        let taken =
-            binds.base.contains(target) || target.starts_with("/proc") || binds.covering(target).is_some();
+        let taken = binds.base.iter().any(|own| own.starts_with(target))
+            || target.starts_with("/proc")
+            || binds.covering(target).is_some();
         if !taken {
             steps.push(MountStep::Symlink { target: target.clone(), to: to.clone() });
         }
@@ -197,8 +203,10 @@ fn masks(view: &FsView, binds: &Binds) -> Vec<MountStep> {
         let trace = view.trace(path);
         trace.is_some_and(|trace| trace.real == **path) || view.sockets.contains(*path)
     };
-    let all: BTreeSet<&PathBuf> = hidden.iter().filter(there).chain(&view.sockets).collect();
-    let outermost = all.iter().filter(|path| !path.ancestors().skip(1).any(|above| hidden.contains(above)));
+    let all: BTreeSet<&PathBuf> =
+        hidden.iter().filter(there).chain(&view.sockets).chain(&view.closed).collect();
+    let covered = |above: &Path| hidden.contains(above) || view.closed.contains(above);
+    let outermost = all.iter().filter(|path| !path.ancestors().skip(1).any(covered));
     let seen = outermost.filter(|path| binds.covering(path).is_some_and(|(tree, _)| tree != **path));
     seen.map(|path| MountStep::Mask { target: (*path).clone() }).collect()
 }

@@ -61,17 +61,35 @@ fn check(steps: &[MountStep], expected: &[(&str, &[&str])]) {
 
 #[test]
 fn what_the_base_makes_is_no_link_of_the_hosts() {
-    let view =
-        view(HOST, &[("/dev/ptmx", "pts/ptmx"), ("/dev/fd", "/proc/self/fd"), ("/dev/shm", "/run/shm")]);
+    let links = [
+        ("/dev/ptmx", "pts/ptmx"),
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/shm", "/run/shm"),
+        ("/dev/random", "urandom"),
+        ("/dev/zero", "/dev/disk"),
+    ];
+    let steps = plan(&want("workspace-write"), &view(HOST, &links));
+    let random = steps.iter().find(|step| step.target() == Path::new("/dev/random"));
+    assert!(matches!(random, Some(MountStep::Bind { source, .. }) if source == Path::new("/dev/urandom")));
     check(
-        &plan(&want("workspace-write"), &view),
+        &steps,
         &[
+            ("/dev/zero", &[]),
             ("/dev/ptmx", &[]),
             ("/dev/pts", &["devpts"]),
             ("/dev/fd", &["link /proc/self/fd"]),
             ("/dev/shm", &["tmpfs"]),
         ],
     );
+}
+
+#[test]
+fn a_shown_var_keeps_its_own_links() {
+    let shown = Widening { directories: vec!["/var:ro".parse().unwrap()], ..Widening::default() };
+    let view = view(&[HOST, &["/var/"]].concat(), &[]);
+    let steps = plan(&want_with("workspace-write", &shown), &view);
+    check(&steps, &[("/var", &["bind Read"]), ("/var/run", &[])]);
+    check(&plan(&want("workspace-write"), &view), &[("/var", &[]), ("/var/run", &["link /run"])]);
 }
 
 #[test]

@@ -21,7 +21,8 @@ const ENTRIES_MAX: usize = 4096;
 pub fn find(writable: &BTreeSet<PathBuf>, readable: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     let table = fs::read("/proc/net/unix").unwrap_or_default();
     let granted = |path: &PathBuf| lies_in(path, writable) || lies_in(path, readable);
-    let mut found: BTreeSet<PathBuf> = bound(&table).filter(granted).filter(|path| is_socket(path)).collect();
+    let places = bound(&table).filter_map(|path| real(&path));
+    let mut found: BTreeSet<PathBuf> = places.filter(granted).filter(|path| is_socket(path)).collect();
     walk(writable, &mut found);
     found
 }
@@ -33,6 +34,11 @@ fn bound(table: &[u8]) -> impl Iterator<Item = PathBuf> {
         let at = line.windows(2).position(|pair| pair == b" /")?;
         Some(PathBuf::from(OsString::from_vec(line[at + 1..].to_vec())))
     })
+}
+
+/// Where a socket lies that was bound by this path: links above it are followed, as the kernel did.
+fn real(path: &Path) -> Option<PathBuf> {
+    Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?))
 }
 
 /// Widest first, so that a deep dependency tree does not use the bound up before the project's own directories.
@@ -90,5 +96,12 @@ mod tests {
         assert_eq!(by_walk, BTreeSet::from([path.clone()]));
         let by_table = find(&none, &tree);
         assert_eq!(by_table, BTreeSet::from([path]));
+        let linked = tempfile::tempdir().unwrap();
+        let (link, real) = (linked.path().join("link"), linked.path().join("real"));
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        let _listener = UnixListener::bind(link.join("y.sock")).unwrap();
+        let real = fs::canonicalize(real).unwrap();
+        assert_eq!(find(&none, &BTreeSet::from([real.clone()])), BTreeSet::from([real.join("y.sock")]));
     }
 }

@@ -12,12 +12,13 @@ use std::{
 };
 
 use super::{
-    Policy, SandboxError,
+    Policy, SandboxError, closed,
     git::Repositories,
     grants::{self, Grants, installation},
     identity, sockets,
     trace::{Kind, Trace, Tracer},
 };
+use crate::regular;
 
 /// Programs looked at in one PATH entry; a directory with more is taken as it is.
 const PROGRAMS_MAX: usize = 4096;
@@ -40,8 +41,12 @@ pub struct FsView {
     pub repositories: Repositories,
     /// Unix sockets in granted trees.
     pub sockets: BTreeSet<PathBuf>,
+    /// What in the system's directories only root may read, if that is who looks.
+    pub closed: BTreeSet<PathBuf>,
     /// The text of the generated configuration for git.
     pub git_config: String,
+    /// The text of the caller's list of what git ignores everywhere.
+    pub git_ignore: String,
 }
 
 impl FsView {
@@ -69,7 +74,12 @@ impl FsView {
         let readable = view.traces.values().map(|trace| &trace.real).chain(&view.search_path);
         let readable = readable.filter(|real| !real.starts_with("/proc")).cloned().collect();
         view.sockets = sockets::find(&trees, &readable);
+        if nix::unistd::geteuid().is_root() {
+            view.closed = closed::find();
+            view.closed.retain(|path| !lies_in(path, &trees));
+        }
         view.git_config = identity::git_config(&policy.caller, &policy.workspace);
+        view.git_ignore = believed(&identity::git_ignore(&policy.caller), &trees, &mut tracer);
         Ok(view)
     }
 
@@ -137,7 +147,14 @@ impl FsView {
             let Some(found) = tracer.trace(entry).filter(|found| found.kind == Kind::Directory) else {
                 continue;
             };
-            if is_system(&found.real) || is_windows(&found.real) {
+            if is_windows(&found.real) {
+                continue;
+            }
+            if is_system(&found.real) {
+                // Shown already, but perhaps not what leads there.
+                if !found.links.is_empty() && !is_system(entry) && !is_forgeable(&found, writable) {
+                    self.note(entry, tracer);
+                }
                 continue;
             }
             if is_forgeable(&found, writable) {
@@ -147,7 +164,7 @@ impl FsView {
             let programs = fs::read_dir(&found.real).into_iter().flatten().flatten().take(PROGRAMS_MAX);
             let links = programs.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
             let links: Vec<PathBuf> = links.map(|entry| entry.path()).collect();
-            self.admit(entry, &installation(&found.real, policy, &known), policy, tracer);
+            self.admit(entry, &whole(&found.real, policy, &known), policy, tracer);
             for link in links {
                 let Some(target) = tracer.trace(&link).filter(|target| !is_system(&target.real)) else {
                     continue;
@@ -159,7 +176,7 @@ impl FsView {
                 let directory = target.real.parent().unwrap_or(&target.real);
                 let whole = installations
                     .entry(directory.to_path_buf())
-                    .or_insert_with(|| installation(directory, policy, &known))
+                    .or_insert_with(|| whole(directory, policy, &known))
                     .clone();
                 let shown = if whole == directory { target.real.clone() } else { whole };
                 self.admit(&link, &shown, policy, tracer);
@@ -186,9 +203,25 @@ impl FsView {
     }
 }
 
+/// The installation that a directory of programs belongs to, if it looks like one: somebody may have put a `bin` among papers.
+fn whole(directory: &Path, policy: &Policy, known: &[PathBuf]) -> PathBuf {
+    let found = installation(directory, policy, known);
+    let parts = ["lib", "lib64", "libexec", "share", "include", "pkg", "jmods", "libs", "jars", "packages"];
+    let is_one = || parts.iter().any(|part| found.join(part).is_dir());
+    if found == directory || is_one() { found } else { directory.to_path_buf() }
+}
+
 /// Whether a link in one of these trees leads out of them all.
 fn is_forgeable(trace: &Trace, writable: &BTreeSet<PathBuf>) -> bool {
     trace.links.iter().any(|(at, _)| lies_in(at, writable)) && !lies_in(&trace.real, writable)
+}
+
+/// The text of a file outside all that a command may have written, its links included; else nothing.
+fn believed(path: &Path, writable: &BTreeSet<PathBuf>, tracer: &mut Tracer) -> String {
+    let found = tracer.trace(path).filter(|found| {
+        !lies_in(&found.real, writable) && !found.links.iter().any(|(at, _)| lies_in(at, writable))
+    });
+    found.and_then(|found| regular::read(&found.real).ok()).unwrap_or_default()
 }
 
 fn doubt(link: &Path, real: &Path) -> String {

@@ -36,7 +36,17 @@ fn what_a_kernel_of_any_build_lets_root_write_in_proc_is_found() {
 #[test]
 fn path_entries_bring_their_installation_and_what_their_links_need() {
     let (_tree, root) = tree();
-    for directory in ["venv/bin", "opt/python/bin", ".local/bin", "work/private", "empty"] {
+    for directory in [
+        "venv/bin",
+        "venv/lib",
+        "opt/python/bin",
+        "opt/python/lib",
+        ".local/bin",
+        "work/private",
+        "empty",
+        "papers/bin",
+        "papers/taxes",
+    ] {
         fs::create_dir_all(root.join(directory)).unwrap();
     }
     fs::write(root.join("opt/python/bin/python3"), "").unwrap();
@@ -47,11 +57,14 @@ fn path_entries_bring_their_installation_and_what_their_links_need() {
     wish.caller.home = root.clone();
     wish.workspace = root.join("work/app");
     wish.caller.path = [".", "/usr/bin"].map(PathBuf::from).to_vec();
-    wish.caller.path.extend(["venv/bin", ".local/bin", "absent/bin", ""].map(|name| root.join(name)));
+    wish.caller
+        .path
+        .extend(["venv/bin", ".local/bin", "papers/bin", "absent/bin", ""].map(|name| root.join(name)));
     let mut view = FsView::default();
     let writable = BTreeSet::from([wish.workspace.clone()]);
     view.follow_search_path(&policy(&wish), &writable, &mut Tracer::default());
-    let expected = ["venv", "opt/python", ".local/bin", "work/private/tool"].map(|name| root.join(name));
+    let expected =
+        ["venv", "opt/python", ".local/bin", "papers/bin", "work/private/tool"].map(|name| root.join(name));
     assert_eq!(view.search_path, BTreeSet::from(expected));
 }
 
@@ -69,4 +82,19 @@ fn gathering_notes_what_exists_and_only_that() {
     assert!(view.trace(&root.join(".pyenv")).is_none());
     assert_eq!(view.repositories, Repositories { home: root, ..Repositories::default() });
     assert!(view.git_config.contains("safe"));
+}
+
+#[test]
+fn a_list_that_a_command_may_have_written_or_linked_is_not_read() {
+    let (_tree, root) = tree();
+    fs::create_dir(root.join("ws")).unwrap();
+    fs::write(root.join("secret"), "key").unwrap();
+    fs::write(root.join("ws/own"), "own").unwrap();
+    symlink(root.join("secret"), root.join("ws/list")).unwrap();
+    symlink("ws/list", root.join("list")).unwrap();
+    symlink("secret", root.join("mine")).unwrap();
+    let writable = BTreeSet::from([root.join("ws")]);
+    for (name, text) in [("secret", "key"), ("mine", "key"), ("ws/own", ""), ("ws/list", ""), ("list", "")] {
+        assert_eq!(believed(&root.join(name), &writable, &mut Tracer::default()), text, "{name}");
+    }
 }

@@ -108,6 +108,19 @@ if allowed(change): got()",
         .seen_by("test -e /usr/bin/$tag")
         .twin(Twin::Root)
         .after("rm -f /usr/bin/$tag"),
+    Attempt::python(
+        "read what only root may read of the machine's configuration",
+        "import os, stat
+for above, _, names in os.walk('/etc'):
+    for path in (os.path.join(above, name) for name in names):
+        try:
+            facts = os.lstat(path)
+            if stat.S_ISREG(facts.st_mode) and facts.st_size and not facts.st_mode & 4:
+                open(path, 'rb').read(1)
+                got()
+        except OSError: pass",
+    )
+    .twin(Twin::Root),
     Attempt::python("append to a file in /etc", "if allowed(lambda: open('/etc/passwd', 'a')): got()").twin(Twin::Root),
     Attempt::python(
         "make a device node in the workspace",
