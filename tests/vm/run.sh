@@ -27,13 +27,14 @@ trap 'rm -rf "$work"' EXIT
 log=${VM_LOG:-$work/log}
 
 packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,login,kmod,libpam-modules,python3-minimal,initramfs-tools,$kernel
+newest=$([ -z "$suite" ] || find "$built/deps" -name "$suite-*" -executable -type f -printf '%T@ %p\n' | sort -n | tail -n 1)
+[ -z "$suite" ] || [ -n "$newest" ] || { echo "there is no suite $suite in $built/deps" >&2; exit 1; }
 [ -z "$suite" ] || packages=$packages,python3,git,gcc,libc6-dev,iproute2,util-linux,make,xz-utils,file
 debootstrap --variant=minbase --include="$packages" "${options[@]}" "$release" "$work/tree" "${origin[@]}" > "$log" ||
     { tail -n 20 "$log"; exit 1; }
 install "$built/dunlin" "$built/dunlind" "$here/inside.sh" "$work/tree/usr/local/bin/"
 if [ -n "$suite" ]; then
     install -D -t "$work/tree/opt/dunlin" "$built"/dunlin{,d}-under-test
-    newest=$(find "$built/deps" -name "$suite-*" -executable -type f -printf '%T@ %p\n' | sort -n | tail -n 1)
     install -D "${newest#* }" "$work/tree/opt/dunlin/deps/$suite"
     echo "${@:2}" > "$work/tree/opt/dunlin/words"
 fi
@@ -60,7 +61,7 @@ rm -rf "$work/tree"
 timeout 5400 qemu-system-x86_64 -accel tcg -cpu Nehalem -smp 2 -m 2048 -nodefaults -display none -no-reboot -nic none \
     -kernel "$work/kernel" -initrd "$work/initrd" -append "console=ttyS0 root=/dev/vda rw systemd.mask=serial-getty@ttyS0.service" \
     -drive "file=$work/disk,if=virtio,format=raw,cache=unsafe" \
-    -serial "file:$work/console" -serial "file:$work/said" < /dev/null
+    -serial "file:$work/console" -serial "file:$work/said" < /dev/null || true
 cat "$work/console" >> "$log"
 tr -d '\r' < "$work/said"
 grep -q '^all held' "$work/said"

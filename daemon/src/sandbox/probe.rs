@@ -38,6 +38,8 @@ pub struct Machine {
     pub overlay: bool,
     /// The kind of container the daemon runs in, if it does.
     pub container: Option<String>,
+    /// An AppArmor profile is enforced on the daemon, as container managers do.
+    pub apparmor_confined: bool,
     /// Windows Subsystem for Linux.
     pub wsl: bool,
     /// Directories of the daemon (runtime, state, configuration) that no sandbox may see.
@@ -51,7 +53,7 @@ pub struct UserNamespaces {
     pub none_allowed: bool,
     /// kernel.unprivileged_userns_clone is 0 (Debian's switch).
     pub clone_forbidden: bool,
-    /// kernel.apparmor_restrict_unprivileged_userns is 1 (Ubuntu 23.10 and later), and the daemon does not run under
+    /// kernel.apparmor_restrict_unprivileged_userns is 1 (Ubuntu 23.10 and later), and the daemon has no profile, as that of
     /// [`remedy::apparmor_profile`](super::remedy::apparmor_profile), which allows them.
     pub apparmor_restricted: bool,
 }
@@ -60,6 +62,7 @@ impl Machine {
     /// Looks at the machine. `keeper` is the keeper's process id.
     pub fn probe(keeper: u32, daemon_directories: Vec<PathBuf>) -> Self {
         let release = setting("/proc/sys/kernel/osrelease");
+        let label = setting("/proc/self/attr/apparmor/current");
         Self {
             landlock_abi: sys::landlock::abi(),
             uid: nix::unistd::geteuid().as_raw(),
@@ -69,7 +72,7 @@ impl Machine {
                 none_allowed: setting("/proc/sys/user/max_user_namespaces") == "0",
                 clone_forbidden: setting("/proc/sys/kernel/unprivileged_userns_clone") == "0",
                 apparmor_restricted: setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1"
-                    && setting("/proc/self/attr/apparmor/current") != "dunlind (unconfined)",
+                    && matches!(label.as_str(), "" | "unconfined"),
             },
             hostname: setting("/proc/sys/kernel/hostname"),
             ceilings: limits::ceilings(),
@@ -78,6 +81,7 @@ impl Machine {
                 .zip(number("/proc/sys/user/max_inotify_watches")),
             overlay: version(&release) >= (5, 11) && has_overlay(),
             container: container(),
+            apparmor_confined: label.ends_with("(enforce)"),
             wsl: release.to_ascii_lowercase().contains("microsoft"),
             release,
             daemon_directories: resolved(daemon_directories),

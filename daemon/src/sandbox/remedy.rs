@@ -85,8 +85,9 @@ fn namespaces(machine: &Machine) -> String {
         "install the AppArmor profile that `dunlin doctor` prints".to_owned()
     } else if let Some(container) = container {
         format!(
-            "start the {container} container with `--security-opt seccomp=unconfined {}`",
-            unmasked(container)
+            "start the {container} container with `--security-opt seccomp=unconfined {}{}`",
+            unmasked(container),
+            if machine.apparmor_confined { " --security-opt apparmor=unconfined" } else { "" }
         )
     } else {
         "let this user make namespaces (CONFIG_USER_NS, and no seccomp filter or security module in the way)"
@@ -115,17 +116,19 @@ fn landlock(machine: &Machine) -> String {
 }
 
 fn cgroup(machine: &Machine) -> String {
-    if machine.uid == 0
-        && let Some(container) = machine.container.as_deref()
-    {
-        format!(
-            "start the daemon as an ordinary user of the {container} container (`--user`), whose processes the kernel counts itself"
-        )
-    } else if machine.uid == 0 {
-        "make the pids controller writable (cgroup v1), or start the daemon in a delegated cgroup v2"
-            .to_owned()
-    } else {
-        "start the daemon with `systemd-run --user -p Delegate=yes dunlind serve --delegated`".to_owned()
+    let container = machine.container.as_deref().filter(|name| ["docker", "podman"].contains(name));
+    match (machine.uid, container) {
+        (0, Some(container)) => format!(
+            "start the daemon as an ordinary user of the {container} container (`--user`), whose processes the kernel counts itself, or give \
+             the container a cgroup that it may write"
+        ),
+        (0, None) => {
+            "make the pids controller writable (cgroup v1), or start the daemon in a delegated cgroup v2"
+                .to_owned()
+        }
+        _ => {
+            "start the daemon with `systemd-run --user -p Delegate=yes dunlind serve --delegated`".to_owned()
+        }
     }
 }
 
