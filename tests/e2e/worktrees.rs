@@ -1,9 +1,10 @@
 //! `dunlin agent --worktree`: agents side by side, each on a branch of its own.
 
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dunlin_harness::model_server::{Answer, ModelServer, function_call, message};
-use dunlin_harness::{Finished, Running, World};
+use dunlin_harness::{Finished, Running, World, until};
 use serde_json::{Value, json};
 
 fn start(world: &World, model: &ModelServer, words: &[&str]) -> Running {
@@ -41,24 +42,23 @@ fn two_agents_at_once_change_and_commit_the_same_file_and_do_not_collide() {
     let world = World::new();
     world.git_workspace();
     // Each makes its change only when the other is there too.
-    let both = Arc::new(Barrier::new(2));
+    let arrived = Arc::new(AtomicUsize::new(0));
     let model = |name: &str| {
-        let (both, name) = (both.clone(), name.to_owned());
+        let (arrived, name) = (arrived.clone(), name.to_owned());
+        let both = move |step: usize| {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            until("the other agent is there", || (arrived.load(Ordering::SeqCst) >= 2 * step).then_some(()));
+        };
         let change = format!(
             "echo {name} > README && git commit -qam {name} && git status --porcelain && git branch --show-current"
         );
         let mut step = 0;
         ModelServer::reacting(move |request| {
             step += 1;
+            both(step);
             match step {
-                1 => {
-                    both.wait();
-                    Answer::items([shell("a", &change)])
-                }
-                _ => {
-                    both.wait();
-                    Answer::items([message(&request.output("a").expect("an output").to_string())])
-                }
+                1 => Answer::items([shell("a", &change)]),
+                _ => Answer::items([message(&request.output("a").expect("an output").to_string())]),
             }
         })
     };

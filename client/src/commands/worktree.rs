@@ -5,6 +5,7 @@
 //! model's work. Merging and removing are the person's; they are told how.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,6 +35,8 @@ impl Worktree {
     /// The worktree NAME of the repository around `directory`; made if it is not there.
     pub fn open(directory: &Path, name: &str) -> Result<Worktree, Failure> {
         check_name(name)?;
+        // A git that meets a worktree which another one has half made gives up.
+        let _turn = turn(directory)?;
         let entries = entries(directory)?;
         let Some(repository) = entries.first().map(|entry| entry.path.clone()) else {
             return Err(no_repository(directory, "it lists no worktree"));
@@ -177,6 +180,18 @@ fn check_name(name: &str) -> Result<(), Failure> {
     }
     Err(Failure::usage(format!("`{name}` cannot name a worktree and its branch"))
         .next("use letters, digits, -, _, . and / between them, as in fix-login or ada/fix-login"))
+}
+
+/// Others of ours that make a worktree of this repository wait until it is dropped.
+fn turn(directory: &Path) -> Result<File, Failure> {
+    let common =
+        git(directory, ["rev-parse", "--git-common-dir"]).map_err(|why| no_repository(directory, &why))?;
+    let common = directory.join(common.trim_end_matches('\n'));
+    let locked = File::open(&common).and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|error| {
+        Failure::failed(format!("cannot lock {}: {error}", common.display()))
+            .next("make the worktree with `git worktree add` and give it with -w DIR")
+    })
 }
 
 /// The repository's worktrees, its own top level first.
