@@ -46,7 +46,7 @@ const EACH_NAMESPACE: &[&str] =
     &[NESTING, DIRECTORIES, PROCESSES, STAT, GIT, LOOPBACK, QUEUES, HOSTNAME, CGROUP_PATHS];
 const NO_MOUNTS: &[&str] = &[DIRECTORIES, PROCESSES, STAT, GIT];
 
-/// As container managers make them: /dev/ptmx is a link.
+/// As container managers make them: /dev/ptmx is a link, and here /dev/random is one too.
 const CONTAINERS_DEVICES: &str = "made=$(mktemp -d) && mount -t tmpfs -o mode=755 none $made && mkdir $made/pts $made/shm &&
     ln -s urandom $made/random && for name in null zero full urandom tty; do : > $made/$name && mount --bind /dev/$name $made/$name || exit 99; done &&
     mount --bind /dev/pts $made/pts && ln -s pts/ptmx $made/ptmx && mount --rbind $made /dev && umount -R $made && rmdir $made";

@@ -15,7 +15,9 @@ use super::{
 pub fn join(doors: &[Door]) -> Result<(), Failure> {
     for Door { file, required } in doors {
         let joined = fs::write(file, "0").within(Layer::Cgroup, format!("joining {}", file.display()));
-        joined.or_else(|failure| if *required { Err(failure) } else { Ok(()) })?;
+        if *required {
+            joined?;
+        }
     }
     Ok(())
 }
@@ -47,7 +49,8 @@ impl OpenDoors {
     pub fn join(&self) -> io::Result<()> {
         self.0.iter().try_for_each(|(file, required)| {
             let mut door: &File = file;
-            door.write_all(b"0").or_else(|error| if *required { Err(error) } else { Ok(()) })
+            let joined = door.write_all(b"0");
+            if *required { joined } else { Ok(()) }
         })
     }
 

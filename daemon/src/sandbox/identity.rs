@@ -31,8 +31,7 @@ const LFS: &[(&str, &[&str])] = &[
 
 /// The text of the generated file.
 pub fn git_config(caller: &Caller, workspace: &Path) -> String {
-    let entries: Vec<Entry> = global_files(caller).iter().flat_map(|path| read(path, caller, 0)).collect();
-    render(&entries, workspace)
+    render(&global(caller), workspace)
 }
 
 /// Where git looks for the caller's global configuration, the later file winning.
@@ -40,9 +39,16 @@ pub fn global_files(caller: &Caller) -> Vec<PathBuf> {
     if let Some(path) = caller.variable("GIT_CONFIG_GLOBAL") {
         return vec![PathBuf::from(path)];
     }
+    vec![own_directory(caller).join("config"), caller.home.join(".gitconfig")]
+}
+
+fn own_directory(caller: &Caller) -> PathBuf {
     let config = caller.variable("XDG_CONFIG_HOME").filter(|path| !path.is_empty());
-    let config = config.map_or_else(|| caller.home.join(".config"), PathBuf::from);
-    vec![config.join("git/config"), caller.home.join(".gitconfig")]
+    config.map_or_else(|| caller.home.join(".config"), PathBuf::from).join("git")
+}
+
+fn global(caller: &Caller) -> Vec<Entry> {
+    global_files(caller).iter().flat_map(|path| read(path, caller, 0)).collect()
 }
 
 fn read(path: &Path, caller: &Caller, depth: u8) -> Vec<Entry> {
@@ -95,15 +101,12 @@ fn is_lfs(entry: &Entry) -> bool {
 
 /// The file that says what git is not to see in any repository of the caller's: the one that the configuration names, or the usual one.
 pub fn git_ignore(caller: &Caller) -> PathBuf {
-    let files = global_files(caller);
-    let entries: Vec<Entry> = files.iter().flat_map(|path| read(path, caller, 0)).collect();
+    let entries = global(caller);
     let named = entries
         .iter()
         .rfind(|entry| entry.section == "core" && entry.subsection.is_none() && entry.key == "excludesfile");
-    let config = caller.variable("XDG_CONFIG_HOME").filter(|path| !path.is_empty());
-    let config = config.map_or_else(|| caller.home.join(".config"), PathBuf::from);
     named.map_or_else(
-        || config.join("git/ignore"),
+        || own_directory(caller).join("ignore"),
         |entry| included(&entry.value, &caller.home.join(".gitconfig"), caller),
     )
 }
