@@ -4,7 +4,7 @@
 //! Who made it is told by where its files lie: nobody inside can make a `.git` file outside. Changes nothing.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -72,7 +72,12 @@ pub fn unguarded(repository: &Path, guards: &[Guard]) -> Vec<PathBuf> {
 /// Looks at one of them.
 pub fn look(repository: &Path, directory: &Path, workspace: &Path) -> Found {
     let Some(pointer) = Pointer::of(directory) else { return Found::Unborn };
-    let Ok(text) = regular::read(&directory.join("commondir")) else { return doubt("commondir is no file") };
+    let text = match regular::read(&directory.join("commondir")) {
+        Ok(text) => text,
+        // It went since it was seen: somebody removes the worktree.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Unborn,
+        Err(_) => return doubt("commondir is no file"),
+    };
     if text.is_empty() {
         // Somebody writes it right now: that makes an event of its own.
         return Found::Unborn;
