@@ -1,4 +1,4 @@
-# Runs the command behind its second argument on a kernel whose Landlock says that it is as old as the first one tells:
+# Runs the command behind its second argument on a kernel whose Landlock says that it is no newer than the first one tells:
 # a supervisor, no relative of the command's, answers the question for the version and lets everything else pass.
 import ctypes, fcntl, os, select, socket, struct, sys
 
@@ -9,6 +9,8 @@ LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
 ALLOW, ASK_SUPERVISOR = 0x7FFF0000, 0x7FC00000
 RECEIVE, ANSWER = 0xC0502100, 0xC0182101
 
+libc = ctypes.CDLL(None, use_errno=True)
+abi = min(int(sys.argv[1]), libc.syscall(ctypes.c_long(CREATE_RULESET), None, ctypes.c_size_t(0), ctypes.c_long(ASK_VERSION)))
 ours, theirs = socket.socketpair()
 if os.fork() == 0:
     if os.fork() != 0:
@@ -23,7 +25,7 @@ if os.fork() == 0:
         try:
             asked = bytearray(80)
             fcntl.ioctl(listener, RECEIVE, asked)
-            fcntl.ioctl(listener, ANSWER, struct.pack("=QqiI", *struct.unpack_from("=Q", asked), int(sys.argv[1]), 0, 0))
+            fcntl.ioctl(listener, ANSWER, struct.pack("=QqiI", *struct.unpack_from("=Q", asked), abi, 0, 0))
         except OSError:
             # Whoever asked is gone.
             pass
@@ -41,7 +43,6 @@ program = [
 code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 buffer = ctypes.create_string_buffer(code)
 filter = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(buffer)))
-libc = ctypes.CDLL(None, use_errno=True)
 libc.prctl(38, ctypes.c_ulong(1), 0, 0, 0)
 listener = libc.syscall(ctypes.c_long(SECCOMP), ctypes.c_long(SET_MODE_FILTER), ctypes.c_long(NEW_LISTENER), filter)
 if listener < 0:
