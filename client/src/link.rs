@@ -5,6 +5,7 @@
 
 mod address;
 mod error;
+mod keeper;
 mod start;
 
 use std::future::Future;
@@ -25,6 +26,8 @@ use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
+use keeper::Keeper;
+
 pub use address::Address;
 pub use error::LinkError;
 pub use start::{become_daemon, log_file, run_detached};
@@ -44,8 +47,8 @@ pub struct Link {
 impl Link {
     /// Connect, and start a daemon if none answers and nothing forbids it.
     pub async fn open(address: &Address) -> Result<Link, LinkError> {
-        match connect(&address.socket).await {
-            Ok(stream) => Ok(Link::over(stream, address)),
+        match find(address).await {
+            Ok(found) => Ok(found),
             Err(Refused::NobodyThere(source)) if autostart_forbidden() => {
                 Err(LinkError::NotRunning { socket: address.socket.clone(), source })
             }
@@ -64,8 +67,8 @@ impl Link {
 
     /// Connect to a daemon that runs already; `None` if none does.
     pub async fn open_running(address: &Address) -> Result<Option<Link>, LinkError> {
-        match connect(&address.socket).await {
-            Ok(stream) => Ok(Some(Link::over(stream, address))),
+        match find(address).await {
+            Ok(found) => Ok(Some(found)),
             Err(Refused::NobodyThere(_)) => Ok(None),
             Err(Refused::Broken(error)) => Err(error),
         }
@@ -230,6 +233,24 @@ impl From<Refused> for io::Error {
 
 fn nobody_there(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// Connect to the daemon of an address. Where its socket was not named, that follows from the environment, and a daemon of the same
+/// state directory may have been started from another one (`su`, `cron`): its lock tells where it listens.
+async fn find(address: &Address) -> Result<Link, Refused> {
+    let refused = match connect(&address.socket).await {
+        Ok(stream) => return Ok(Link::over(stream, address)),
+        Err(refused) => refused,
+    };
+    let elsewhere = || Keeper::of(&address.state_dir)?.socket.filter(|socket| *socket != address.socket);
+    if matches!(refused, Refused::NobodyThere(_))
+        && !address.named
+        && let Some(socket) = elsewhere()
+        && let Ok(stream) = connect(&socket).await
+    {
+        return Ok(Link::over(stream, &Address { socket, ..address.clone() }));
+    }
+    Err(refused)
 }
 
 /// Connect to a daemon of this user and nobody else's.

@@ -95,6 +95,24 @@ fn a_socket_that_vanished_with_its_directory_is_made_anew_and_no_session_is_lost
 }
 
 #[test]
+fn a_daemon_that_was_started_in_another_environment_is_found_by_its_state_directory() {
+    let mut world = World::new();
+    world.dunlin(&["run", "-p", "unconfined", "--name", "s", "--detach", "--", "cat"]).expect(0);
+    let elsewhere = |world: &World, words: &[&str]| {
+        let mut client = world.client(words);
+        client.env("XDG_RUNTIME_DIR", world.path("elsewhere"));
+        dunlin_harness::Running::start(client).finish()
+    };
+    assert_eq!(elsewhere(&world, &["ls", "--json"]).expect(0).json()[0]["name"], "s");
+    let named = world.path("elsewhere/dunlin/daemon.sock").display().to_string();
+    elsewhere(&world, &["--socket", &named, "ls"]).expect(3);
+    elsewhere(&world, &["kill", "s"]).expect(0);
+    world.stop_daemon();
+    let gone = elsewhere(&world, &["ls"]).expect(3);
+    assert!(gone.err().contains(&named), "{}", gone.err());
+}
+
+#[test]
 fn a_command_that_kills_its_init_takes_all_it_started_with_it() {
     let world = World::new();
     // Without a pid namespace init is a process like others: the parent of the command's parent.

@@ -18,6 +18,8 @@ const MAX_SOCKET_PATH_BYTES: usize = 107;
 pub struct Address {
     pub socket: PathBuf,
     pub state_dir: PathBuf,
+    /// The socket is the one that was asked for by its name.
+    pub named: bool,
 }
 
 impl Address {
@@ -35,6 +37,7 @@ impl Address {
             .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
             .ok_or(LinkError::NoHome)?;
         let named = flag.map(Path::to_path_buf).or_else(|| path("DUNLIN_SOCKET"));
+        let is_named = named.is_some();
         let socket = match named {
             Some(socket) => std::path::absolute(&socket).unwrap_or(socket),
             None => match absolute("XDG_RUNTIME_DIR") {
@@ -45,7 +48,7 @@ impl Address {
         if socket.as_os_str().as_bytes().len() > MAX_SOCKET_PATH_BYTES {
             return Err(LinkError::PathTooLong { socket });
         }
-        Ok(Address { socket, state_dir: state.join("dunlin") })
+        Ok(Address { socket, state_dir: state.join("dunlin"), named: is_named })
     }
 
     /// Make the directories, and refuse a socket's directory that others could enter.

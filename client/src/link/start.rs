@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
-use super::{Address, LinkError, Refused, connect};
+use super::{Address, Keeper, LinkError, Refused, connect};
 
 /// How long a daemon may take until it listens. It takes milliseconds; a loaded machine needs patience.
 const READY_SECONDS: u64 = 20;
@@ -70,25 +70,11 @@ pub(super) async fn start(address: &Address) -> Result<UnixStream, LinkError> {
 /// A keeper that lives although its socket is gone (a logout removes the runtime directory) is asked to make the socket anew.
 /// `None`: there is none, or it serves another socket; starting one then says so.
 async fn wake(address: &Address) -> Option<UnixStream> {
-    let lock = File::open(address.state_dir.join("keeper.lock")).ok()?;
-    if !matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)) {
-        return None;
-    }
-    let pid: i32 = std::io::read_to_string(&lock).ok()?.trim().parse().ok().filter(|pid| *pid > 1)?;
-    // The lock may be held on another machine, or in a container: there the number is somebody else's.
-    if !is_daemon(&std::fs::read(format!("/proc/{pid}/cmdline")).ok()?) {
-        return None;
-    }
-    kill(Pid::from_raw(pid), Signal::SIGHUP).ok()?;
+    let keeper = Keeper::of(&address.state_dir).filter(Keeper::is_here)?;
+    kill(Pid::from_raw(keeper.pid), Signal::SIGHUP).ok()?;
+    let address = Address { socket: keeper.socket.unwrap_or(address.socket.clone()), ..address.clone() };
     let deadline = Instant::now() + Duration::from_secs(WAKE_SECONDS);
-    wait_until_ready(address, &mut None, deadline, String::new).await.ok()
-}
-
-/// Whether a process with these arguments is a daemon of ours.
-fn is_daemon(arguments: &[u8]) -> bool {
-    let mut words = arguments.split(|byte| *byte == 0);
-    let program = words.next().and_then(|program| program.rsplit(|byte| *byte == b'/').next());
-    program.is_some_and(|name| name.starts_with(b"dunlind")) && words.any(|word| word == b"serve")
+    wait_until_ready(&address, &mut None, deadline, String::new).await.ok()
 }
 
 /// Hold the lock of starting until dropped.
@@ -315,14 +301,6 @@ impl Pause {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_daemon_is_woken() {
-        assert!(is_daemon(b"/usr/bin/dunlind\0serve\0--socket\0x\0"));
-        for other in [&b"sleep\x00300\0"[..], b"/usr/bin/dunlind\0worker\0", b"vim\0dunlind\0serve\0", b""] {
-            assert!(!is_daemon(other));
-        }
-    }
 
     #[test]
     fn no_key_reaches_the_daemon() {

@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::{
+        ffi::OsStrExt,
         fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
         net::{UnixListener, UnixStream},
     },
@@ -53,13 +54,15 @@ pub enum BootError {
     },
     /// Another keeper owns the state directory.
     #[error(
-        "a daemon already runs on {path} (pid {pid}); see `dunlin daemon status`, or give another --state-dir"
+        "a daemon already runs on {path} (pid {pid}, socket {socket}); see `dunlin daemon status`, or give another --state-dir"
     )]
     Running {
         /// The state directory.
         path: PathBuf,
         /// The pid in its lock.
         pid: String,
+        /// The socket in its lock.
+        socket: String,
     },
     /// Another process answers on the socket.
     #[error("another daemon answers on {path}; stop it with `dunlin daemon stop`, or give another --socket")]
@@ -91,7 +94,7 @@ pub fn run(place: &Place) -> Result<(), BootError> {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(DESCRIPTORS_MAX).max(soft), hard);
     }
     private_directory(&place.state)?;
-    let _lock = lock(&place.state)?;
+    let _lock = lock(place)?;
     let parent = place.socket.parent().unwrap_or(Path::new("/"));
     private_directory(parent)?;
     let listener = bind(&place.socket)?;
@@ -130,9 +133,9 @@ fn private_directory(path: &Path) -> Result<(), BootError> {
     Ok(())
 }
 
-/// The lock of a state directory, held for the keeper's life, with its pid inside.
-fn lock(state: &Path) -> Result<Flock<File>, BootError> {
-    let path = state.join("keeper.lock");
+/// The lock of a state directory, held for the keeper's life, with its pid and its socket inside, a line each.
+fn lock(place: &Place) -> Result<Flock<File>, BootError> {
+    let path = place.state.join("keeper.lock");
     let failed = |source| BootError::Path { path: path.clone(), source };
     let file = OpenOptions::new()
         .read(true)
@@ -145,12 +148,20 @@ fn lock(state: &Path) -> Result<Flock<File>, BootError> {
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut lock) => {
             lock.set_len(0).map_err(failed)?;
-            write!(lock, "{}", std::process::id()).map_err(failed)?;
+            let said = [format!("{}\n", std::process::id()).as_bytes(), place.socket.as_os_str().as_bytes()]
+                .concat();
+            lock.write_all(&said).map_err(failed)?;
             Ok(lock)
         }
         Err(_) => {
-            let pid = fs::read_to_string(&path).unwrap_or_default();
-            Err(BootError::Running { path: state.to_owned(), pid })
+            let said = fs::read(&path).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said);
+            let (pid, socket) = said.split_once('\n').unwrap_or((&said, ""));
+            Err(BootError::Running {
+                path: place.state.clone(),
+                pid: pid.to_owned(),
+                socket: socket.to_owned(),
+            })
         }
     }
 }
