@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     launch::plan::LaunchPlan,
     sandbox::{
-        LaunchFailure,
+        LaunchFailure, Watched,
         probe::UserNamespaces,
         samples::{machine, want},
     },
@@ -23,7 +23,7 @@ struct Keeper {
 }
 
 impl LaunchPort for Keeper {
-    async fn launch(&self, plan: &LaunchPlan, _memory_max_bytes: u64) -> Result<u64, LaunchFailure> {
+    async fn launch(&self, plan: &LaunchPlan, _: Watched) -> Result<u64, LaunchFailure> {
         let asked = |layer: &&Layer| match layer {
             Layer::UserNamespace => plan.namespaces.user,
             _ => true,

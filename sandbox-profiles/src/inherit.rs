@@ -23,6 +23,8 @@ const TMP_SIZE: Bytes = Bytes(512 << 20);
 const PROCESSES: u64 = 2048;
 /// What servers and bundlers that watch whole trees ask for.
 const OPEN_FILES: u64 = 16_384;
+/// What an editor, a log and whoever cleans up still need.
+const DISK_RESERVE: Bytes = Bytes(1 << 30);
 /// What the proxy connects to when a profile names hosts and no ports.
 pub(crate) const WEB_PORTS: &[u16] = &[80, 443];
 
@@ -71,6 +73,7 @@ fn merge_limits(parent: &WrittenLimits, child: &WrittenLimits) -> WrittenLimits 
         wall_clock: child.wall_clock.or(parent.wall_clock),
         idle: child.idle.or(parent.idle),
         output_rate: child.output_rate.or(parent.output_rate),
+        disk_reserve: child.disk_reserve.or(parent.disk_reserve),
     }
 }
 
@@ -108,6 +111,7 @@ pub(crate) fn finish(name: &str, written: &Written) -> Profile {
             wall_clock: limits.wall_clock.unwrap_or(Limit::<Duration>::unlimited()),
             idle: limits.idle.unwrap_or(Limit::<Duration>::unlimited()),
             output_rate: limits.output_rate.unwrap_or(Limit::unlimited()),
+            disk_reserve: limits.disk_reserve.unwrap_or(Limit::soft(DISK_RESERVE)),
         },
         ptrace: written.ptrace.unwrap_or(true),
         userns: written.userns.unwrap_or(false),

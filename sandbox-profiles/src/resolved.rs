@@ -153,6 +153,8 @@ pub struct Limits {
     pub idle: Limit<Duration>,
     /// How fast a session may print, over a second.
     pub output_rate: Limit<BytesPerSecond>,
+    /// What sessions leave free of each file system that they write to; `None`: nothing.
+    pub disk_reserve: Limit<Bytes>,
 }
 
 impl Env {

@@ -110,6 +110,8 @@ pub(crate) struct WrittenLimits {
     pub idle: Option<Limit<Duration>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_rate: Option<Limit<BytesPerSecond>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_reserve: Option<Limit<Bytes>>,
 }
 
 /// The word for no ceiling.

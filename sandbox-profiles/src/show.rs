@@ -98,6 +98,7 @@ impl From<&Profile> for Written {
                 wall_clock: Some(limits.wall_clock),
                 idle: Some(limits.idle),
                 output_rate: Some(limits.output_rate),
+                disk_reserve: Some(limits.disk_reserve),
             },
         }
     }

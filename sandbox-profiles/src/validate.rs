@@ -236,6 +236,7 @@ fn check_limits(limits: &WrittenLimits) -> Result<(), Fault> {
         ("wall_clock", empty(&limits.wall_clock)),
         ("idle", empty(&limits.idle)),
         ("output_rate", empty(&limits.output_rate)),
+        ("disk_reserve", empty(&limits.disk_reserve)),
     ];
     match hard_without_value.iter().find(|(_, empty)| *empty) {
         Some((name, _)) => Err(Fault::key(

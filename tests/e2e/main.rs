@@ -11,6 +11,7 @@ mod bombs;
 mod console;
 mod conversations;
 mod demo;
+mod disks;
 mod doctor;
 mod events;
 mod exec;

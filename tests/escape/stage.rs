@@ -35,6 +35,7 @@ const CALLS: &[(&str, i64)] = &[
     ("clone", libc::SYS_clone),
     ("clone3", libc::SYS_clone3),
     ("delete_module", libc::SYS_delete_module),
+    ("fallocate", libc::SYS_fallocate),
     ("fanotify_init", libc::SYS_fanotify_init),
     ("finit_module", libc::SYS_finit_module),
     ("fsconfig", libc::SYS_fsconfig),

@@ -70,15 +70,20 @@ impl World {
     /// The same with a wrapper that needs root, whoever the world belongs to.
     pub fn wrapped_by_root(user: User, wrapper: &[String]) -> Self {
         let mut world = Self::without_daemon(user);
-        world.wrapper = wrapper.to_vec();
-        if user == User::Ordinary {
-            let id = ORDINARY.to_string();
-            let words = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"];
-            world.wrapper.extend(words.map(str::to_owned));
-        }
-        world.wrapped_by_root = true;
+        world.wrap_by_root(wrapper);
         world.start_daemon();
         world
+    }
+
+    /// Has the next daemon started by a wrapper that needs root.
+    pub fn wrap_by_root(&mut self, wrapper: &[String]) {
+        self.wrapper = wrapper.to_vec();
+        if self.user == User::Ordinary {
+            let id = ORDINARY.to_string();
+            let words = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"];
+            self.wrapper.extend(words.map(str::to_owned));
+        }
+        self.wrapped_by_root = true;
     }
 
     /// A world without a daemon.

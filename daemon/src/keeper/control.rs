@@ -16,7 +16,7 @@ pub const SEEN: u32 = 100;
 /// Output below `args[0]` and index entries below `args[1]` are on disk. `id`: session.
 pub const ARCHIVED: u32 = 101;
 /// Launch a sandbox. `args[0]`: bytes of memory that the keeper is to see to (0: none), `args[1]`: the namespaces that init is
-/// born in (clone flags). fds: plan, record. Reply: `args[0]` sandbox, or [`Refusal::LaunchRefused`].
+/// born in (clone flags), `args[2]`: what is to stay free of the plan's disks (0: nothing). fds: plan, record. Reply: `args[0]` sandbox, or [`Refusal::LaunchRefused`].
 pub const LAUNCH_SANDBOX: u32 = 110;
 /// End a sandbox. `id`: sandbox. Reply at once; [`SANDBOX_ENDED`] follows.
 pub const END_SANDBOX: u32 = 111;
@@ -189,12 +189,15 @@ pub enum LimitReached {
     Idle = 2,
     /// Its sandbox used too much memory, it most of it.
     Memory = 3,
+    /// Too little was free of a disk, it took most of it.
+    DiskReserve = 4,
 }
 
 impl LimitReached {
     /// The limit that a frame names.
     pub fn from_wire(code: i32) -> Option<Self> {
-        [Self::WallClock, Self::Idle, Self::Memory].into_iter().find(|limit| *limit as i32 == code)
+        let all = [Self::WallClock, Self::Idle, Self::Memory, Self::DiskReserve];
+        all.into_iter().find(|limit| *limit as i32 == code)
     }
 }
 
@@ -306,7 +309,7 @@ mod tests {
 
     #[test]
     fn session_facts_survive_the_wire() {
-        let limits = [None, Some(LimitReached::Idle), Some(LimitReached::Memory)];
+        let limits = [None, Some(LimitReached::Idle), Some(LimitReached::DiskReserve)];
         for (ended, limit) in [Ended::No, Ended::Status(0x8b), Ended::Lost].into_iter().zip(limits) {
             let facts = SessionFacts {
                 sandbox: 3,

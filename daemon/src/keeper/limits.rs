@@ -143,8 +143,11 @@ impl Deadlines {
 impl Keeper {
     /// A session runs: its limits count from now.
     pub(super) fn watch_limits(&mut self, id: u64) {
-        if let Some(session) = self.sessions.get(&id) {
-            self.deadlines.add(id, session.limits.due());
+        let Some(session) = self.sessions.get(&id) else { return };
+        self.deadlines.add(id, session.limits.due());
+        let sandbox = self.sandboxes.get_mut(&session.sandbox);
+        if let Some(disks) = sandbox.and_then(|sandbox| sandbox.disks.as_mut()) {
+            disks.begin(Instant::now());
         }
     }
 

@@ -14,7 +14,11 @@ use std::{
 
 use nix::unistd::Pid;
 
-use super::{Keeper, control::LimitReached};
+use super::{
+    Keeper,
+    control::LimitReached,
+    processes::{self, NO_SESSION, STEP_READS},
+};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -24,9 +28,6 @@ const LOOK_CLOSELY: Duration = Duration::from_millis(50);
 
 /// Reads in /proc before terminals have their turn: about a millisecond.
 const TURN_READS: u32 = 100;
-
-/// The process in no session: init, and payloads.
-const NO_SESSION: u64 = 0;
 
 /// The looks at one sandbox.
 pub struct MemoryWatch {
@@ -45,8 +46,7 @@ impl MemoryWatch {
 /// A look under way.
 struct Walk {
     exact: bool,
-    /// Processes that were not looked at yet, with their sessions.
-    left: Vec<(Pid, u64)>,
+    processes: processes::Walk,
     /// The descriptors of the process that is looked at.
     descriptors: Option<(u64, ReadDir)>,
     /// Memory files that were counted, by inode.
@@ -89,13 +89,12 @@ impl Sum {
 }
 
 impl Walk {
-    fn new(init: Pid, exact: bool) -> Self {
-        let left = vec![(init, NO_SESSION)];
-        Self { exact, left, descriptors: None, files: HashSet::new(), sum: Sum::default() }
+    fn new(processes: processes::Walk, exact: bool) -> Self {
+        Self { exact, processes, descriptors: None, files: HashSet::new(), sum: Sum::default() }
     }
 
-    /// Goes on for a turn. True: all was looked at. `session_of` knows the sessions of reapers.
-    fn advance(&mut self, init: Pid, session_of: &dyn Fn(Pid) -> u64) -> bool {
+    /// Goes on for a turn. True: all was looked at.
+    fn advance(&mut self) -> bool {
         let mut reads = 0;
         while reads < TURN_READS {
             if let Some((session, entries)) = &mut self.descriptors {
@@ -112,17 +111,13 @@ impl Walk {
                 }
                 continue;
             }
-            let Some((pid, session)) = self.left.pop() else { return true };
-            reads += 4;
+            let Some((pid, session)) = self.processes.step() else { return true };
+            reads += STEP_READS + 2;
             let usage = if self.exact { exact(pid).unwrap_or_else(|| rough(pid)) } else { rough(pid) };
             let sum = self.sum.by_session.entry(session).or_default();
             sum.private += usage.private;
             sum.shared += usage.shared;
-            for child in children(pid) {
-                let session = if pid == init { session_of(child) } else { session };
-                self.left.push((child, session));
-            }
-            if self.exact && pid != init {
+            if self.exact && session != NO_SESSION {
                 let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok();
                 self.descriptors = entries.map(|entries| (session, entries));
             }
@@ -152,33 +147,29 @@ impl Keeper {
 
     /// The session that is to be ended, if the look is over and found too much.
     fn look_at_sandbox(&mut self, id: u64, now: Instant) -> Option<u64> {
-        let of_sandbox =
-            || self.sessions.iter().filter(|(_, session)| session.sandbox == id && !session.empty);
-        let reapers: HashMap<i32, u64> = of_sandbox().map(|(id, session)| (session.reaper, *id)).collect();
-        let ending: HashSet<u64> =
-            of_sandbox().filter(|(_, s)| s.limits.reached.is_some()).map(|(id, _)| *id).collect();
+        let (reapers, ending) = self.reapers_of(id);
         let sandbox = self.sandboxes.get_mut(&id)?;
         let (init, watch) = (sandbox.init?, sandbox.memory.as_mut()?);
         if reapers.is_empty() {
             (watch.walk, watch.next) = (None, now + LOOK);
             return None;
         }
-        let walk = watch.walk.get_or_insert_with(|| Walk::new(init, false));
-        let session_of = |pid| own_number(pid).and_then(|pid| reapers.get(&pid)).map_or(NO_SESSION, |id| *id);
+        let processes = || processes::Walk::new(init, reapers.clone());
+        let walk = watch.walk.get_or_insert_with(|| Walk::new(processes(), false));
         watch.next = now;
-        if !walk.advance(init, &session_of) {
+        if !walk.advance() {
             return None;
         }
         let total = walk.sum.total();
         if !walk.exact && total.saturating_add(files_of_machine()) > watch.max_bytes {
-            watch.walk = Some(Walk::new(init, true));
+            watch.walk = Some(Walk::new(processes(), true));
             return None;
         }
         let biggest = walk.sum.biggest();
         let close = total > watch.max_bytes / 2;
         (watch.walk, watch.next) = (None, now + if close { LOOK_CLOSELY } else { LOOK });
         // One that is being ended already frees what it has: the others are not ended for it.
-        biggest.filter(|_| total > watch.max_bytes && ending.is_empty())
+        biggest.filter(|_| total > watch.max_bytes && !ending)
     }
 }
 
@@ -216,24 +207,6 @@ fn memory_file(entry: &fs::DirEntry) -> Option<(u64, u64)> {
     Some((about.ino(), about.blocks() * 512))
 }
 
-/// The children of all threads of a process.
-fn children(pid: Pid) -> Vec<Pid> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    let lists =
-        threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    let parse = |list: String| -> Vec<Pid> {
-        list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
-    };
-    lists.flat_map(parse).collect()
-}
-
-/// The number of a process in its own pid namespace.
-fn own_number(pid: Pid) -> Option<i32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    line.split_ascii_whitespace().last()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,12 +234,12 @@ mod tests {
         let me = Pid::this();
         let mut file = fs::File::from(crate::sys::memfd::create(c"counted").unwrap());
         file.write_all(&vec![1; 8 << 20]).unwrap();
-        let mut walk = Walk::new(Pid::from_raw(0), true);
-        walk.left = vec![(me, 7)];
-        while !walk.advance(Pid::from_raw(0), &|_| NO_SESSION) {}
+        // As if the process above this one were init.
+        let reapers = HashMap::from([(me.as_raw(), 7)]);
+        let mut walk = Walk::new(processes::Walk::new(Pid::parent(), reapers), true);
+        while !walk.advance() {}
         let usage = walk.sum.by_session[&7];
         assert!(usage.private > 100 << 10, "{usage:?}");
         assert!(usage.files >= 8 << 20, "{usage:?}");
-        assert_eq!(own_number(me), Some(me.as_raw()));
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod boot;
 pub mod control;
+mod disks;
 mod inits;
 mod input;
 mod limits;
@@ -14,6 +15,7 @@ pub mod log_ring;
 mod memory;
 mod mending;
 mod orphans;
+mod processes;
 mod pump;
 mod requests;
 mod sandboxes;
@@ -298,7 +300,7 @@ impl Keeper {
         let sessions = self.timed.iter().filter_map(|id| self.sessions.get(id));
         let deadlines = sessions.filter_map(pump::deadline).chain(self.worker.restart_at());
         let deadlines = deadlines.chain(self.sandbox_deadline()).chain(self.deadlines.next());
-        let deadlines = deadlines.chain(self.memory_deadline());
+        let deadlines = deadlines.chain(self.memory_deadline()).chain(self.disk_deadline());
         // Once the sandboxes are gone; until then nothing is decided by it.
         let deadlines = deadlines.chain(self.stop_at.filter(|_| self.sandboxes.is_empty()));
         let nearest = deadlines.map(|at| at.saturating_duration_since(now)).min();
@@ -319,6 +321,7 @@ impl Keeper {
         self.run_sandbox_timers(now);
         self.run_limits(now);
         self.look_at_memory(now);
+        self.look_at_disks(now);
         let due: Vec<u64> = self.timed.iter().copied().collect();
         for id in due {
             self.run_session_timer(id, now);

@@ -18,6 +18,7 @@ use nix::{
 use super::{
     Keeper, Source,
     control::{self, Ended, Frame, Refusal},
+    disks::DiskWatch,
     memory::MemoryWatch,
     spawn::Zygote,
     table::Sandbox,
@@ -51,7 +52,7 @@ impl Keeper {
             return self.reply(token, Refusal::Os, &[0, error.raw_os_error().unwrap_or_default() as u64]);
         }
         let id = self.new_id();
-        match self.send_launch(id, [plan, record], token, [frame.args[0], frame.args[1]]) {
+        match self.send_launch(id, [plan, record], token, frame) {
             Ok(sandbox) => drop(self.sandboxes.insert(id, sandbox)),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or_default() as u64;
@@ -65,8 +66,9 @@ impl Keeper {
         id: u64,
         [plan, record]: [OwnedFd; 2],
         token: u64,
-        [memory_max_bytes, birth]: [u64; 2],
+        frame: &Frame,
     ) -> io::Result<Sandbox> {
+        let [memory_max_bytes, birth, disk_reserve_bytes, ..] = frame.args;
         let (control, inits) = fdpass::pair()?;
         let (report, theirs) = fdpass::pair()?;
         self.watch(control.as_fd(), Source::Init(id), EpollFlags::EPOLLIN)?;
@@ -84,6 +86,8 @@ impl Keeper {
             listeners: Vec::new(),
             waiting: Some(token),
             memory: MemoryWatch::new(memory_max_bytes, Instant::now()),
+            disk_reserve_bytes,
+            disks: None,
             ending: None,
             end_waiting: Vec::new(),
         })
@@ -146,8 +150,10 @@ impl Keeper {
             }
             launch::READY if sandbox.init.is_some() => {
                 sandbox.ready = true;
-                sandbox.listeners = fds.split_off(fds.len().min(frame.args[0] as usize));
-                sandbox.spaces = fds;
+                let mut take = |count: u64| fds.drain(..fds.len().min(count as usize)).collect();
+                sandbox.spaces = take(frame.args[0]);
+                sandbox.listeners = take(frame.args[1]);
+                sandbox.disks = DiskWatch::new(sandbox.disk_reserve_bytes, fds);
                 let asker = sandbox.waiting;
                 if let Some(report) = sandbox.report.take() {
                     self.unwatch(report);

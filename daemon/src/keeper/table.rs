@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use super::{
     control::{Ended, SessionFacts},
+    disks::DiskWatch,
     input::Input,
     limits::SessionLimits,
     log_ring::LogRing,
@@ -128,6 +129,10 @@ pub struct Sandbox {
     pub waiting: Option<u64>,
     /// The look at its memory, if the keeper is to see to that.
     pub memory: Option<MemoryWatch>,
+    /// What is to stay free of the disks that it can write to.
+    pub disk_reserve_bytes: u64,
+    /// The looks at them, if there are any.
+    pub disks: Option<DiskWatch>,
     /// It was told to end, and is killed at this time. It starts nothing any more.
     pub ending: Option<Instant>,
     /// Who waits for that end.

@@ -93,7 +93,7 @@ pub const BUILT: u32 = 10;
 /// A step failed. `code`: errno, `args[0]`: the [`Layer`](super::plan::Layer) as a number, tail: what was attempted (UTF-8).
 pub const LAUNCH_FAILED: u32 = 11;
 /// Every layer is in force and init serves its control socket. fds: the sandbox's user and mount namespaces if it has both
-/// (`args[0]`: how many these are), then one per `listeners` of the plan, in order.
+/// (`args[0]`: how many these are), then one per `listeners` of the plan (`args[1]`), in order, then one per `disks`.
 pub const READY: u32 = 12;
 
 // keeper → init, on the control socket. Its end of file is the keeper's death: init kills all and exits.

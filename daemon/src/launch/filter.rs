@@ -1,7 +1,7 @@
 //! Filters as BPF programs: instructions of our own, a search by number, and sections that seccompiler makes of a table.
 //!
 //! seccompiler compares number after number and checks the architecture. Before it goes what it cannot say (x32 calls kill; clone3,
-//! whose flags are out of sight behind a pointer, is ENOSYS, and libc falls back to clone), and what makes the road short: when a
+//! whose flags are out of sight behind a pointer, is ENOSYS, and libc falls back to clone; other errors than one), and what makes the road short: when a
 //! filter is loaded the kernel walks it for every number of every architecture. A foreign call is killed at once, and a search finds
 //! the one section that can match.
 
@@ -12,6 +12,15 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetA
 
 /// A table: the calls, each with the rules under which it is meant; none means always.
 pub type Table = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// What is answered as if the kernel, or the file system, did not know it: libc and programs have another way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unknown {
+    /// clone3 is ENOSYS.
+    pub clone3: bool,
+    /// fallocate is EOPNOTSUPP where it takes space; it may give some back.
+    pub preallocation: bool,
+}
 
 /// Calls in one section.
 const SECTION: usize = 6;
@@ -25,6 +34,10 @@ const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 /// seccomp_data.nr and .arch.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
+/// The lower half of the second argument, where numbers begin with that.
+const SECOND: u32 = 24;
+/// FALLOC_FL_PUNCH_HOLE and FALLOC_FL_COLLAPSE_RANGE.
+const GIVES_BACK: u32 = 0x02 | 0x08;
 /// __X32_SYSCALL_BIT; no native call of any architecture has it.
 const X32: u32 = 0x4000_0000;
 
@@ -33,7 +46,7 @@ pub fn program(
     table: &Table,
     mismatch: &SeccompAction,
     matched: &SeccompAction,
-    hide_clone3: bool,
+    unknown: Unknown,
 ) -> BpfProgram {
     let calls: Vec<_> = table.iter().collect();
     let section = |calls: &[(&i64, &Vec<SeccompRule>)]| {
@@ -42,7 +55,7 @@ pub fn program(
         (first, compiled(table, mismatch, matched))
     };
     let sections: Vec<(u32, BpfProgram)> = calls.chunks(SECTION).map(section).collect();
-    let mut program = prelude(hide_clone3);
+    let mut program = prelude(unknown);
     program.extend(search(&sections));
     program.extend(sections.into_iter().flat_map(|(_, section)| section));
     program
@@ -65,7 +78,7 @@ fn native() -> u32 {
     }
 }
 
-fn prelude(hide_clone3: bool) -> BpfProgram {
+fn prelude(unknown: Unknown) -> BpfProgram {
     let mut program = vec![
         sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: ARCHITECTURE },
         sock_filter { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k: native() },
@@ -74,10 +87,20 @@ fn prelude(hide_clone3: bool) -> BpfProgram {
         sock_filter { code: JUMP_IF_SET, jt: 0, jf: 1, k: X32 },
         sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS },
     ];
-    if hide_clone3 {
+    if unknown.clone3 {
         let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
         program.push(sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: libc::SYS_clone3 as u32 });
         program.push(sock_filter { code: RETURN, jt: 0, jf: 0, k: missing });
+    }
+    if unknown.preallocation {
+        let unsupported = libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP as u32;
+        program.extend([
+            sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 4, k: libc::SYS_fallocate as u32 },
+            sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: SECOND },
+            sock_filter { code: JUMP_IF_SET, jt: 1, jf: 0, k: GIVES_BACK },
+            sock_filter { code: RETURN, jt: 0, jf: 0, k: unsupported },
+            sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: NUMBER },
+        ]);
     }
     program
 }
@@ -137,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// What a program says to a call, as the kernel would run it: number, architecture, first argument.
+    /// What a program says to a call, as the kernel would run it: number, architecture, each argument.
     fn verdict(program: &[sock_filter], number: u32, arch: u32, argument: u32) -> u32 {
         let mut loaded = 0;
         let mut at = 0;
@@ -150,7 +173,7 @@ mod tests {
                     loaded = match k {
                         0 => number,
                         4 => arch,
-                        16 => argument,
+                        16 | 24 => argument,
                         _ => 0,
                     }
                 }
@@ -177,7 +200,7 @@ mod tests {
             let table: Table = (0..size as i64).map(|call| (call * 5 + 2, rules(call))).collect();
             let flat = compiled(table.clone(), &allow, &refuse);
             let arch = native();
-            let searched = program(&table, &allow, &refuse, false);
+            let searched = program(&table, &allow, &refuse, Unknown::default());
             for (number, arch, argument) in
                 (0..600).flat_map(|number| [(number, arch, 0), (number, arch, 7), (number, 3, 7)])
             {
@@ -193,8 +216,22 @@ mod tests {
     }
 
     #[test]
+    fn preallocation_is_unknown_where_it_takes_space_and_other_calls_are_not() {
+        let table = Table::from([(libc::SYS_fchmod, Vec::new())]);
+        let (allow, refuse) = (SeccompAction::Allow, SeccompAction::Errno(1));
+        let unknown = Unknown { clone3: true, preallocation: true };
+        let program = program(&table, &allow, &refuse, unknown);
+        let unsupported = libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP as u32;
+        let takes = |mode| verdict(&program, libc::SYS_fallocate as u32, native(), mode) == unsupported;
+        assert_eq!([0, 1, 0x10, 0x20, 0x40, 0x80, 0x100].map(takes), [true; 7]);
+        assert_eq!([0x03, 0x08].map(takes), [false; 2]);
+        assert_eq!(verdict(&program, libc::SYS_read as u32, native(), 0), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(verdict(&program, libc::SYS_fchmod as u32, native(), 0), libc::SECCOMP_RET_ERRNO | 1);
+    }
+
+    #[test]
     fn bytes_that_are_no_instructions_are_no_program() {
-        let program = prelude(true);
+        let program = prelude(Unknown { clone3: true, preallocation: true });
         assert_eq!(from_bytes(&bytes(&program)).unwrap().len(), program.len());
         assert!(from_bytes(&[0; 9]).is_none());
     }

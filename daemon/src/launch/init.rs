@@ -32,7 +32,7 @@ use super::{
     mounts, namespaces,
     network::{self, Network},
     plan::{Identity, LaunchPlan, Layer},
-    privileges, rlimits, seccomp,
+    privileges, rlimits, root, seccomp,
     serve::Server,
     session::Outfit,
 };
@@ -73,10 +73,11 @@ pub fn run(inherited: Inherited) -> i32 {
     // What init says comes behind what the zygote says: BUILT is first on the report socket. A zygote that died said it or never will.
     let _ = told.read(&mut [0]);
     match built {
-        Ok(Built { spaces, listeners, signals, children, outfit }) => {
-            let fds: Vec<_> = spaces.iter().chain(&listeners).map(AsFd::as_fd).collect();
-            let _ = report.send(Frame::new(READY, id).arg(0, spaces.len() as u64), &[], &fds);
-            drop((report, spaces, listeners, told));
+        Ok(Built { spaces, listeners, disks, signals, children, outfit }) => {
+            let fds: Vec<_> = spaces.iter().chain(&listeners).chain(&disks).map(AsFd::as_fd).collect();
+            let ready = Frame::new(READY, id).arg(0, spaces.len() as u64).arg(1, listeners.len() as u64);
+            let _ = report.send(ready, &[], &fds);
+            drop((report, spaces, listeners, disks, told));
             i32::from(Server::new(Link::new(control), signals, children, outfit).run().is_err())
         }
         Err(failure) => {
@@ -103,6 +104,7 @@ fn read(plan: OwnedFd, birth: CloneFlags) -> io::Result<LaunchPlan> {
 struct Built {
     spaces: Vec<OwnedFd>,
     listeners: Vec<OwnedFd>,
+    disks: Vec<OwnedFd>,
     signals: SignalFd,
     children: Children,
     outfit: Outfit,
@@ -113,7 +115,7 @@ fn build(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<Built, Failure> 
     groups::join(&plan.cgroups)?;
     let cgroups = plan.session_cgroups.as_ref().map(OpenCgroups::open).transpose()?;
     rlimits::set(&plan.rlimits)?;
-    let (Inside { spaces, children, rules }, network) = beside(plan, outside)?;
+    let (Inside { spaces, disks, children, rules }, network) = beside(plan, outside)?;
     let listeners = network::enter(network)?;
     privileges::give_up(plan)?;
     // After the last change of credentials, which would undo it. Without a pid namespace init must outlive a dead
@@ -131,12 +133,13 @@ fn build(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<Built, Failure> 
     let filters = plan.seccomp.clone().unwrap_or_default();
     seccomp::load(&filters.common).within(Layer::Seccomp, "loading the common filter")?;
     let outfit = Outfit { reaper_filter: filters.reaper, cgroups };
-    Ok(Built { spaces, listeners, signals, children, outfit })
+    Ok(Built { spaces, listeners, disks, signals, children, outfit })
 }
 
 /// What init made of the namespaces and the files inside.
 struct Inside {
     spaces: Vec<OwnedFd>,
+    disks: Vec<OwnedFd>,
     children: Children,
     rules: Option<Rules>,
 }
@@ -150,10 +153,11 @@ fn enter(plan: &LaunchPlan, identity: Option<Identity>, outside: (Uid, Gid)) -> 
     }
     let spaces = namespaces::handles(&plan.namespaces)?;
     plan.root.as_deref().map_or(Ok(()), mounts::build)?;
+    let disks = root::places(&plan.disks).within(Layer::Limits, "opening what is to keep free space")?;
     let children = Children::open().within(Layer::Proc, "reading init's children in /proc")?;
     privileges::bound(plan)?;
     let rules = plan.landlock.as_ref().map(Rules::make).transpose()?;
-    Ok(Inside { spaces, children, rules })
+    Ok(Inside { spaces, disks, children, rules })
 }
 
 /// [`enter`], and meanwhile on a thread of its own the network and the bounds of the user namespace, which take the kernel

@@ -28,6 +28,9 @@ pub struct LaunchPlan {
     pub loopback: bool,
     /// Loopback TCP ports on which listeners are made inside and passed out with `READY`, in order.
     pub listeners: Vec<u16>,
+    /// Places that the sandbox can write to, one on each file system whose free space is watched from outside: opened inside,
+    /// as a name only, and passed out with `READY`.
+    pub disks: Vec<PathBuf>,
     /// The new root, mounted step by step and entered by pivot_root. `None`: the host's root stays.
     pub root: Option<Vec<MountStep>>,
     /// Empty every capability set, the bounding set included (which takes CAP_SETPCAP: without it, this needs

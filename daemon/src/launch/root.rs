@@ -149,6 +149,12 @@ impl Root {
     }
 }
 
+/// Opens places of the caller's root, as names only.
+pub fn places(paths: &[PathBuf]) -> io::Result<Vec<OwnedFd>> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    paths.iter().map(|path| Ok(open(path, flags, Mode::empty())?)).collect()
+}
+
 fn create(parent: BorrowedFd<'_>, name: &Path, mode: u32) -> io::Result<OwnedFd> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     Ok(openat(parent, name, flags, Mode::from_bits_truncate(mode))?)

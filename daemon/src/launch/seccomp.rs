@@ -11,7 +11,7 @@ use seccompiler::{
     SeccompCmpOp, SeccompCondition, SeccompRule,
 };
 
-use super::filter::{self, Table};
+use super::filter::{self, Table, Unknown};
 
 /// What a sandbox's common filter depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Options {
     pub deny_internet_sockets: bool,
     /// Priorities and processors of other processes cannot be changed: for want of a pid namespace.
     pub deny_foreign_processes: bool,
+    /// No space of a disk is taken but by writing: whoever watches what is free must see it go.
+    pub deny_preallocation: bool,
 }
 
 /// The filter of everything in a sandbox.
@@ -39,8 +41,9 @@ pub fn common(options: &Options) -> Vec<u8> {
     if !options.ptrace {
         always(&mut table, TRACING);
     }
-    table
-        .insert(libc::SYS_ioctl, TERMINAL_INJECTION.iter().map(|request| rule(&[is(1, *request)])).collect());
+    let preallocation = PREALLOCATION.iter().filter(|_| options.deny_preallocation);
+    let requests = TERMINAL_INJECTION.iter().chain(preallocation);
+    table.insert(libc::SYS_ioctl, requests.map(|request| rule(&[is(1, *request)])).collect());
     sockets(&mut table, options);
     // The kernel lets processes of one user set each other's limits, init's too.
     table.insert(libc::SYS_prlimit64, vec![rule(&[is_not(0, 0), is_given(2)])]);
@@ -56,7 +59,8 @@ pub fn common(options: &Options) -> Vec<u8> {
     };
     scheduling(&mut table, whose, options.deny_foreign_processes);
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
-    filter::bytes(&filter::program(&table, &SeccompAction::Allow, &refuse, !options.nested_namespaces))
+    let unknown = Unknown { clone3: !options.nested_namespaces, preallocation: options.deny_preallocation };
+    filter::bytes(&filter::program(&table, &SeccompAction::Allow, &refuse, unknown))
 }
 
 /// The filter of a reaper once its command runs: wait, look at /proc, signal, report.
@@ -66,7 +70,8 @@ pub fn reaper() -> Vec<u8> {
     // Only to read.
     table.insert(libc::SYS_openat, vec![rule(&[masked(2, libc::O_ACCMODE as u32, libc::O_RDONLY as u32)])]);
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
-    filter::bytes(&filter::program(&table, &refuse, &SeccompAction::Allow, true))
+    let unknown = Unknown { clone3: true, preallocation: false };
+    filter::bytes(&filter::program(&table, &refuse, &SeccompAction::Allow, unknown))
 }
 
 /// Loads a filter for the caller and all it starts. An empty one is none.
@@ -161,6 +166,9 @@ const SOCK_PACKET: u32 = 10;
 /// Put input into a terminal, paste its selection, change its discipline, take over the console.
 const TERMINAL_INJECTION: &[u32] =
     &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32, libc::TIOCSETD as u32, libc::TIOCCONS as u32];
+
+/// FS_IOC_RESVSP, FS_IOC_RESVSP64 and FS_IOC_ZERO_RANGE: fallocate by other names.
+const PREALLOCATION: &[u32] = &[0x4030_5828, 0x4030_582a, 0x4030_5839];
 
 const NEW_NAMESPACES: &[u32] = &[
     libc::CLONE_NEWNS as u32,
@@ -276,6 +284,7 @@ const TRACING: &[i64] =
 /// What a reaper and the library code in it need, memory included.
 const REAPER: &[i64] = &[
     libc::SYS_brk,
+    libc::SYS_clock_gettime,
     libc::SYS_close,
     libc::SYS_exit_group,
     libc::SYS_fcntl,

@@ -5,7 +5,7 @@
 
 use dunlin_sandbox_profiles::{Isolation, Limits};
 
-use super::{Machine, Policy, SandboxError, remedy};
+use super::{Machine, Policy, SandboxError, Watched, remedy};
 use crate::launch::plan::Layer;
 
 const SOFT_MEMORY: &str = "limits.memory is kept by a look every 250 ms, not by the kernel: what allocates faster is above it until then";
@@ -22,10 +22,14 @@ impl Policy {
         self.layers.cgroup && machine.cgroup.limits_memory()
     }
 
-    /// The bound on memory that the keeper is to look after, because no cgroup does; 0: none.
-    pub fn watched_memory_bytes(&self, machine: &Machine) -> u64 {
-        let memory = self.profile.limits.memory.value;
-        memory.filter(|_| !self.counts_memory(machine)).map_or(0, |memory| memory.0)
+    /// What the keeper is to see to itself: memory where no cgroup does, and the disks, which nothing of the kernel's counts.
+    pub fn watched(&self, machine: &Machine) -> Watched {
+        let limits = &self.profile.limits;
+        let memory = limits.memory.value.filter(|_| !self.counts_memory(machine));
+        Watched {
+            memory_max_bytes: memory.map_or(0, |memory| memory.0),
+            disk_reserve_bytes: limits.disk_reserve.value.map_or(0, |reserve| reserve.0),
+        }
     }
 
     /// Whether RLIMIT_NPROC counts this sandbox's processes and no others.
@@ -46,7 +50,7 @@ impl Policy {
                 self.weaken(Layer::Cgroup, what, why, remedy::mend(Layer::Cgroup, machine))?;
             }
         }
-        if self.watched_memory_bytes(machine) > 0 {
+        if self.watched(machine).memory_max_bytes > 0 {
             self.note(SOFT_MEMORY);
         }
         Ok(())
@@ -79,6 +83,11 @@ impl Policy {
         }
         if limits.memory.is_hard() && !self.counts_memory(machine) {
             return refuse("memory", Layer::Cgroup, "no memory cgroup can be made");
+        }
+        if limits.disk_reserve.is_hard() {
+            let what = "the hard limit limits.disk_reserve".to_owned();
+            let why = "it is kept by looks, and no quota of the kernel's counts by sandbox".to_owned();
+            return Err(SandboxError::Unkept { what, why, remedy: "write it without hard".to_owned() });
         }
         let times = [("wall_clock", limits.wall_clock.is_hard()), ("idle", limits.idle.is_hard())];
         if let Some((name, _)) = times.into_iter().find(|(_, hard)| *hard && !self.layers.namespaces.pid) {
@@ -153,6 +162,7 @@ mod tests {
         let memory = |profile: &mut Profile| profile.limits.memory = hard(Bytes(1 << 30));
         let clock = |profile: &mut Profile| profile.limits.wall_clock = hard(second());
         let idle = |profile: &mut Profile| profile.limits.idle = hard(second());
+        let disk = |profile: &mut Profile| profile.limits.disk_reserve = hard(Bytes(1));
         let rate = |profile: &mut Profile| profile.limits.output_rate = hard(BytesPerSecond(1));
 
         let sandboxed = "workspace-write";
@@ -163,6 +173,8 @@ mod tests {
         let lack = ["limits.memory", "no memory cgroup", "Delegate=yes"];
         check(&with(sandboxed, memory), &none(machine()), Some(lack));
         check(&with(sandboxed, memory), &both(machine()), None);
+        let lack = ["limits.disk_reserve", "kept by looks", "without hard"];
+        check(&with(sandboxed, disk), &both(machine()), Some(lack));
         for change in [files, size, clock, idle, rate] as [fn(&mut Profile); 5] {
             check(&with(sandboxed, change), &none(machine()), None);
         }
@@ -201,7 +213,7 @@ mod tests {
         let memory = |profile: &mut Profile| profile.limits.memory = Limit::soft(Bytes(1 << 30));
         let policy = resolve(&with("workspace-write", memory), &none).unwrap();
         assert_eq!(
-            (policy.watched_memory_bytes(&none), policy.notes),
+            (policy.watched(&none).memory_max_bytes, policy.notes),
             (1 << 30, vec![SOFT_MEMORY.to_owned()])
         );
         let processes = |profile: &mut Profile| profile.limits.processes = Limit::soft(10);

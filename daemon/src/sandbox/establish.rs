@@ -3,19 +3,26 @@
 //! Invariant: what is returned is in force, except for what `policy.weakenings` lists; under strict isolation that
 //! list is empty. The launch itself is the keeper's, behind [`LaunchPort`].
 
-use std::{future::Future, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
+use std::{
+    future::Future,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use dunlin_sandbox_profiles::Isolation;
 
 use super::{
     Machine, Policy, SandboxError, SandboxKey, Want,
+    disks::Disks,
     grants::Grants,
     guards::{Guard, Ward},
     limits,
+    mounts::Mounts,
     places::Places,
     plan, policy, remedy, residue,
     residue::Residue,
-    root::Binds,
+    root::{Binds, Shown},
     view::FsView,
     watch::Watch,
 };
@@ -37,14 +44,22 @@ pub enum LaunchFailure {
     Keeper(String),
 }
 
+/// What the keeper is to see to itself; 0 is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// Memory that a sandbox may use.
+    pub memory_max_bytes: u64,
+    /// What its sessions leave free of each of the plan's `disks`.
+    pub disk_reserve_bytes: u64,
+}
+
 /// The one who launches: the keeper, behind the worker's link.
 pub trait LaunchPort {
     /// Launches a sandbox and waits until it serves. The number names it from then on.
-    /// `memory_max_bytes`: what the keeper is to see to itself; 0 is nothing.
     fn launch(
         &self,
         plan: &LaunchPlan,
-        memory_max_bytes: u64,
+        watched: Watched,
     ) -> impl Future<Output = Result<u64, LaunchFailure>> + Send;
     /// Ends a sandbox and waits until its init is gone.
     fn end(&self, sandbox: u64) -> impl Future<Output = ()> + Send;
@@ -93,7 +108,7 @@ pub async fn establish<P: LaunchPort>(
     loop {
         let mut prepared = prepare(&policy, machine)?;
         let launched = match count(&policy, machine, &mut prepared) {
-            Ok(()) => port.launch(&prepared.plan, policy.watched_memory_bytes(machine)).await,
+            Ok(()) => port.launch(&prepared.plan, policy.watched(machine)).await,
             Err(failure) => Err(failure),
         };
         match launched {
@@ -194,9 +209,10 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
     let places = Places::of(policy, machine.uid, &stand_in);
     if policy.isolation == Isolation::None {
         let rlimits = limits::of_unconfined(&policy.profile.limits);
-        let plan = LaunchPlan { rlimits, ..LaunchPlan::default() };
+        let disks = disks(policy, [policy.workspace.as_path()].into_iter(), &Mounts::read());
+        let plan = LaunchPlan { rlimits, disks: disks.places, ..LaunchPlan::default() };
         let residue = Residue::default();
-        let (guards, born, notes) = (Vec::new(), Vec::new(), Vec::new());
+        let (guards, born, notes) = (Vec::new(), Vec::new(), disks.notes);
         return Ok(Prepared { plan, places, residue, guards, born, notes });
     }
     let grants = Grants::of(policy);
@@ -214,10 +230,12 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
             residue.stand_in = Some(stand_in.clone());
             made?;
         }
-        let plan = plan::launch_plan(policy, &grants, &view, &places, &binds, machine);
+        let writable = binds.shown.iter().filter(|(_, shown)| **shown == Shown::Write);
+        let disks = disks(policy, writable.map(|(path, _)| path.as_path()), &view.mounts);
+        let plan = plan::launch_plan(policy, &grants, &view, &places, &binds, &disks.places, machine);
         let guards = Guard::all(plan.root.as_deref().unwrap_or_default(), &view.repositories);
         refuse_second_names(&guards)?;
-        Ok((plan, guards, view.repositories.notes))
+        Ok((plan, guards, [view.repositories.notes, disks.notes].concat()))
     })();
     match result {
         Ok((plan, guards, notes)) => {
@@ -229,6 +247,12 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
             Err(error)
         }
     }
+}
+
+/// The file systems of what is writable, if they are to keep something.
+fn disks<'a>(policy: &Policy, writable: impl Iterator<Item = &'a Path>, mounts: &Mounts) -> Disks {
+    let keeps = policy.profile.limits.disk_reserve.value.is_some();
+    if keeps { Disks::of(writable, mounts) } else { Disks::default() }
 }
 
 /// Makes the groups that count processes and memory.

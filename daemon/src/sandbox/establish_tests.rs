@@ -12,7 +12,7 @@ struct Refusing {
 }
 
 impl LaunchPort for Refusing {
-    async fn launch(&self, plan: &LaunchPlan, _memory_max_bytes: u64) -> Result<u64, LaunchFailure> {
+    async fn launch(&self, plan: &LaunchPlan, _: Watched) -> Result<u64, LaunchFailure> {
         let mut launched = self.launched.lock().unwrap();
         launched.push(plan.clone());
         let asked = |layer: &&Layer| match layer {

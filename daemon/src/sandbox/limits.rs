@@ -124,6 +124,7 @@ mod tests {
             wall_clock: Limit::unlimited(),
             idle: Limit::unlimited(),
             output_rate: Limit::unlimited(),
+            disk_reserve: Limit::unlimited(),
         }
     }
 

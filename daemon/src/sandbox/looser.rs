@@ -196,6 +196,7 @@ fn limits(had: &Limits, asked: &Limits, added: &mut Vec<String>) {
         ("time", more(&had.wall_clock, &asked.wall_clock)),
         ("idle time", more(&had.idle, &asked.idle)),
         ("output", more(&had.output_rate, &asked.output_rate)),
+        ("of the disk", less(&had.disk_reserve, &asked.disk_reserve)),
     ];
     list(added, "use more", more.iter().filter(|(_, more)| *more).map(|(name, _)| (*name).to_owned()));
 }
@@ -206,6 +207,15 @@ fn more<T: PartialOrd>(had: &Limit<T>, asked: &Limit<T>) -> bool {
         (None, _) => false,
         (Some(_), None) => true,
         (Some(known), Some(value)) => value > known || (had.hard && !asked.hard),
+    }
+}
+
+/// The same of a floor.
+fn less<T: PartialOrd>(had: &Limit<T>, asked: &Limit<T>) -> bool {
+    match (&had.value, &asked.value) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(known), Some(value)) => value < known,
     }
 }
 

@@ -42,6 +42,9 @@ fn whatever_a_profile_adds_is_named() {
         &["run also where this machine cannot enforce everything (best-effort)"],
     );
     check("[limits]\nprocesses = 4096", &["use more processes"]);
+    check("[limits]\ndisk_reserve = \"1MiB\"", &["use more of the disk"]);
+    check("[limits]\ndisk_reserve = \"unlimited\"", &["use more of the disk"]);
+    check("[limits]\ndisk_reserve = \"9GiB\"", &[]);
     check("[limits]\nprocesses = 10\nwall_clock = \"1h\"", &[]);
 }
 

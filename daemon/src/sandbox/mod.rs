@@ -7,6 +7,7 @@
 mod base;
 pub mod cgroup;
 mod closed;
+mod disks;
 pub mod enforcement;
 pub mod environment;
 mod establish;
@@ -21,6 +22,7 @@ mod identity;
 pub mod layers;
 pub mod limits;
 pub mod looser;
+pub mod mounts;
 pub mod places;
 pub mod plan;
 pub mod planted;
@@ -38,7 +40,7 @@ pub mod view;
 pub mod watch;
 pub mod worktrees;
 
-pub use establish::{Established, LaunchFailure, LaunchPort, establish};
+pub use establish::{Established, LaunchFailure, LaunchPort, Watched, establish};
 pub use places::Places;
 pub use policy::{Caller, Policy, SandboxKey, Want, Weakening};
 pub use probe::Machine;

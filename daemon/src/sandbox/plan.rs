@@ -43,6 +43,7 @@ pub fn launch_plan(
     view: &FsView,
     places: &Places,
     binds: &Binds,
+    disks: &[PathBuf],
     machine: &Machine,
 ) -> LaunchPlan {
     if policy.isolation == Isolation::None {
@@ -58,17 +59,18 @@ pub fn launch_plan(
         hostname: machine.hostname.clone(),
         loopback: namespaces.net,
         listeners: Vec::new(),
+        disks: disks.to_vec(),
         root: namespaces.mount.then(|| root::steps(policy, grants, view, places, binds)),
         drop_capabilities: true,
         no_new_privileges: true,
         undumpable: true,
         landlock: policy.layers.landlock_abi.and_then(|abi| landlock(abi, policy, view, places, binds)),
-        seccomp: Some(filters(policy)),
+        seccomp: Some(filters(policy, disks)),
     }
 }
 
 /// What namespaces do not hide from each other, seccomp refuses.
-fn filters(policy: &Policy) -> SeccompPlan {
+fn filters(policy: &Policy, disks: &[PathBuf]) -> SeccompPlan {
     let namespaces = policy.layers.namespaces;
     let options = Options {
         nested_namespaces: policy.profile.userns,
@@ -76,6 +78,7 @@ fn filters(policy: &Policy) -> SeccompPlan {
         deny_unix_sockets: !namespaces.mount,
         deny_internet_sockets: policy.layers.network_closed && !namespaces.net,
         deny_foreign_processes: !namespaces.pid,
+        deny_preallocation: !disks.is_empty(),
     };
     SeccompPlan { common: seccomp::common(&options), reaper: seccomp::reaper() }
 }

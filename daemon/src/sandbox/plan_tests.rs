@@ -16,7 +16,7 @@ fn plan(policy: &Policy, machine: &Machine) -> LaunchPlan {
     let places = Places::of(policy, machine.uid, Path::new("/tmp/stand-in"));
     let (grants, view) = (Grants::of(policy), view(HOST, &[]));
     let binds = Binds::of(policy, &grants, &view, &places, &machine.daemon_directories);
-    launch_plan(policy, &grants, &view, &places, &binds, machine)
+    launch_plan(policy, &grants, &view, &places, &binds, &[], machine)
 }
 
 fn fallback(machine: &Machine) -> LaunchPlan {

@@ -6,6 +6,7 @@ use super::*;
 use crate::sandbox::{
     Want,
     git::{Guarded, Key, Placeholder},
+    mounts::Mounted,
     samples::{machine, policy, view, want, want_with},
 };
 
@@ -179,7 +180,7 @@ fn a_workspace_under_tmp_lies_on_the_private_tmp() {
 #[test]
 fn a_tree_with_mounts_below_is_bound_with_them() {
     let mut view = view(HOST, &[]);
-    view.mount_points.insert(PathBuf::from("/home/ada/src/app/data"));
+    view.mounts.0.insert(PathBuf::from("/home/ada/src/app/data"), Mounted::default());
     check(&plan(&want("workspace-write"), &view), &[("/home/ada/src/app", &["bind all Write"])]);
 }
 

@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
-    ops::Bound,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -15,7 +14,9 @@ use super::{
     Policy, SandboxError, closed,
     git::Repositories,
     grants::{self, Grants, installation},
-    identity, sockets,
+    identity,
+    mounts::Mounts,
+    sockets,
     trace::{Kind, Trace, Tracer},
 };
 use crate::regular;
@@ -33,8 +34,8 @@ pub struct FsView {
     pub traces: BTreeMap<PathBuf, Trace>,
     /// What PATH entries make readable.
     pub search_path: BTreeSet<PathBuf>,
-    /// Mount points of the host.
-    pub mount_points: BTreeSet<PathBuf>,
+    /// What is mounted where.
+    pub mounts: Mounts,
     /// What kuid 0 could write to in /proc without any capability.
     pub kernel_files: BTreeSet<PathBuf>,
     /// The repositories that lie in the workspace or that it belongs to.
@@ -53,7 +54,7 @@ impl FsView {
     /// Looks. `always` are further paths whose existence matters.
     pub fn gather(policy: &Policy, grants: &Grants, always: &[PathBuf]) -> Result<Self, SandboxError> {
         let kernel_files = kernel_files(Path::new("/proc"));
-        let mut view = Self { mount_points: mount_points(), kernel_files, ..Self::default() };
+        let mut view = Self { mounts: Mounts::read(), kernel_files, ..Self::default() };
         let mut tracer = Tracer::default();
         let lists = [&grants.read, &grants.write, &grants.overlay, &grants.protect, &grants.hide];
         let named: Vec<&PathBuf> = lists.into_iter().flatten().chain(always).collect();
@@ -90,8 +91,7 @@ impl FsView {
 
     /// Whether something is mounted below `path`.
     pub fn has_mounts_below(&self, path: &Path) -> bool {
-        let after = (Bound::Excluded(path), Bound::Unbounded);
-        self.mount_points.range::<Path, _>(after).next().is_some_and(|point| point.starts_with(path))
+        self.mounts.below(path).next().is_some()
     }
 
     fn note(&mut self, path: &Path, tracer: &mut Tracer) {
@@ -264,26 +264,6 @@ fn kernel_files(proc: &Path) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(proc).into_iter().flatten().flatten();
     let own = entries.filter(|entry| !is_process(&entry.file_name()) && may_be_written(entry));
     own.map(|entry| entry.path()).chain([proc.join("1")]).collect()
-}
-
-fn mount_points() -> BTreeSet<PathBuf> {
-    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    table.split(|byte| *byte == b'\n').filter_map(mount_point).collect()
-}
-
-/// The fifth field of a line of mountinfo, its octal escapes undone.
-fn mount_point(line: &[u8]) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
-    let field = line.split(|byte| *byte == b' ').nth(4)?;
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut at = 0;
-    while at < field.len() {
-        let escape = field.get(at + 1..at + 4).filter(|_| field[at] == b'\\');
-        let code = escape.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        bytes.push(code.unwrap_or(field[at]));
-        at += if code.is_some() { 4 } else { 1 };
-    }
-    Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
 }
 
 /// An error of the look, with the path.

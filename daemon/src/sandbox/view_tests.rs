@@ -12,13 +12,6 @@ fn tree() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn mount_points_with_odd_names_are_read() {
-    let line = br"36 35 98:0 / /mnt/a\040b\134c rw,noatime - ext4 /dev/x rw";
-    assert_eq!(mount_point(line), Some(PathBuf::from(r"/mnt/a b\c")));
-    assert_eq!(mount_point(b""), None);
-}
-
-#[test]
 fn what_a_kernel_of_any_build_lets_root_write_in_proc_is_found() {
     let (_tree, root) = tree();
     for directory in ["1", "77", "sys", "dynamic_debug"] {

@@ -22,16 +22,18 @@ pub fn named(limits: &Limits) -> BTreeMap<String, String> {
         (LimitReached::WallClock, limits.wall_clock.value.map(Amount::print)),
         (LimitReached::Idle, limits.idle.value.map(Amount::print)),
         (LimitReached::Memory, limits.memory.value.map(Amount::print)),
+        (LimitReached::DiskReserve, limits.disk_reserve.value.map(Amount::print)),
     ];
     all.into_iter().filter_map(|(limit, value)| Some((name(limit).to_owned(), value?))).collect()
 }
 
-/// The limit that was reached with its value, as `limits.wall_clock = 2s`; empty if none was.
+/// The limit that was reached with its value, as `limits.wall_clock = 2s`, and what it means where that is no ceiling; empty if none was.
 pub fn reached(record: &Record, reached: Option<LimitReached>) -> String {
     let Some(name) = reached.map(name) else { return String::new() };
+    let why = if name == self::name(LimitReached::DiskReserve) { " (the disk is nearly full)" } else { "" };
     match record.limits.get(name) {
-        Some(value) => format!("limits.{name} = {value}"),
-        None => format!("limits.{name}"),
+        Some(value) => format!("limits.{name} = {value}{why}"),
+        None => format!("limits.{name}{why}"),
     }
 }
 
@@ -40,5 +42,6 @@ fn name(limit: LimitReached) -> &'static str {
         LimitReached::WallClock => "wall_clock",
         LimitReached::Idle => "idle",
         LimitReached::Memory => "memory",
+        LimitReached::DiskReserve => "disk_reserve",
     }
 }

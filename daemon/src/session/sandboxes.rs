@@ -22,7 +22,8 @@ use crate::{
     },
     link::{Link, LinkError},
     sandbox::{
-        LaunchFailure, LaunchPort, Machine, Places, Residue, SandboxKey, Want, Weakening, cgroup, establish,
+        LaunchFailure, LaunchPort, Machine, Places, Residue, SandboxKey, Want, Watched, Weakening, cgroup,
+        establish,
     },
     sys::memfd,
 };
@@ -343,14 +344,15 @@ pub struct Port {
 }
 
 impl LaunchPort for Port {
-    async fn launch(&self, plan: &LaunchPlan, memory_max_bytes: u64) -> Result<u64, LaunchFailure> {
+    async fn launch(&self, plan: &LaunchPlan, watched: Watched) -> Result<u64, LaunchFailure> {
         let failed = |error: &dyn std::fmt::Display| LaunchFailure::Keeper(error.to_string());
         let birth = plan.namespaces.at_birth().bits() as u64;
         let plan = postcard::to_stdvec(plan).map_err(|error| failed(&error))?;
         let plan = memfd::with_bytes(c"dunlin-plan", &plan).map_err(|error| failed(&error))?;
         let record = record_file(&SandboxRecord::default()).map_err(|error| failed(&error))?;
         let fds = [plan.as_fd(), record.as_fd()];
-        let order = Frame::new(LAUNCH_SANDBOX, 0).arg(0, memory_max_bytes).arg(1, birth);
+        let order = Frame::new(LAUNCH_SANDBOX, 0).arg(0, watched.memory_max_bytes).arg(1, birth);
+        let order = order.arg(2, watched.disk_reserve_bytes);
         let reply = self.link.ask(order, &[], &fds).await.map_err(|error| failed(&error))?;
         match reply.refusal {
             Refusal::None => Ok(reply.args[0]),

@@ -112,7 +112,8 @@ if allowed(change): got()",
         "read what only root may read of the machine's configuration",
         "import os, stat
 for above, _, names in os.walk('/etc'):
-    for path in (os.path.join(above, name) for name in names):
+    # What others plant meanwhile is theirs.
+    for path in (os.path.join(above, name) for name in names if name == tag or not name.startswith('escape-')):
         try:
             facts = os.lstat(path)
             if stat.S_ISREG(facts.st_mode) and facts.st_size and not facts.st_mode & 4:
@@ -120,7 +121,9 @@ for above, _, names in os.walk('/etc'):
                 got()
         except OSError: pass",
     )
-    .twin(Twin::Root),
+    .twin(Twin::Root)
+    .root_before("echo secret > /etc/$tag && chmod 600 /etc/$tag")
+    .after("rm -f /etc/$tag"),
     Attempt::python("append to a file in /etc", "if allowed(lambda: open('/etc/passwd', 'a')): got()").twin(Twin::Root),
     Attempt::python(
         "make a device node in the workspace",

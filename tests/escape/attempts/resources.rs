@@ -93,6 +93,18 @@ if allowed(lambda: os.write(os.open('large', os.O_CREAT | os.O_WRONLY), bytes(1 
     )
     .words(&["-p", "small"]),
     Attempt::python(
+        "take space of a disk that was not written",
+        "with open('taken', 'wb') as file:
+    if call(SYS.fallocate, file.fileno(), 0, 0, 64 << 20)[0] == 0: got()",
+    ),
+    Attempt::python(
+        "take space of a disk by the calls of xfs",
+        "import fcntl
+with open('taken', 'wb') as file:
+    for request in (0x40305828, 0x4030582a, 0x40305839):
+        if allowed(lambda: fcntl.ioctl(file, request, struct.pack('hhqqiI16x', 0, 0, 0, 64 << 20, 0, 0))): got()",
+    ),
+    Attempt::python(
         "make more empty files than /tmp may hold",
         "made = []
 try:

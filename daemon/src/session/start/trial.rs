@@ -10,7 +10,7 @@ use super::{Placement, Start, Starter, start_refused};
 use crate::{
     keeper::control::{Ended, Refusal},
     launch::plan::LaunchPlan,
-    sandbox::{Established, LaunchFailure, LaunchPort, Want},
+    sandbox::{Established, LaunchFailure, LaunchPort, Want, Watched},
     session::{
         SessionError, ending, excerpt,
         sandboxes::{Port, SandboxRecord},
@@ -32,8 +32,8 @@ pub struct Trial<'a> {
 }
 
 impl LaunchPort for Trial<'_> {
-    async fn launch(&self, plan: &LaunchPlan, memory_max_bytes: u64) -> Result<u64, LaunchFailure> {
-        Port { link: self.starter.link.clone() }.launch(plan, memory_max_bytes).await
+    async fn launch(&self, plan: &LaunchPlan, watched: Watched) -> Result<u64, LaunchFailure> {
+        Port { link: self.starter.link.clone() }.launch(plan, watched).await
     }
 
     async fn end(&self, sandbox: u64) {

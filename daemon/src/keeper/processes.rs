@@ -1,0 +1,98 @@
+//! A walk over the processes of a sandbox, to be taken in small pieces: the keeper's terminals do not wait for it.
+//!
+//! Invariant: whose a process is follows from where it hangs, not from what it says: below a session's reaper it is that session's,
+//! elsewhere below init it is nobody's (init itself, payloads). What ends meanwhile is not met.
+
+use std::{collections::HashMap, fs};
+
+use nix::unistd::Pid;
+
+use super::Keeper;
+
+/// The process in no session: init, and payloads.
+pub const NO_SESSION: u64 = 0;
+
+/// Reads in /proc that a step takes, about.
+pub const STEP_READS: u32 = 2;
+
+/// What was not met yet.
+pub struct Walk {
+    init: Pid,
+    /// Sessions by their reapers' numbers inside.
+    reapers: HashMap<i32, u64>,
+    left: Vec<(Pid, u64)>,
+}
+
+impl Walk {
+    /// Over what init has below it.
+    pub fn new(init: Pid, reapers: HashMap<i32, u64>) -> Self {
+        Self { init, reapers, left: vec![(init, NO_SESSION)] }
+    }
+
+    /// The next process and its session.
+    pub fn step(&mut self) -> Option<(Pid, u64)> {
+        let (pid, session) = self.left.pop()?;
+        for child in children(pid) {
+            let session = if pid == self.init { self.session_of(child) } else { session };
+            self.left.push((child, session));
+        }
+        Some((pid, session))
+    }
+
+    fn session_of(&self, child: Pid) -> u64 {
+        own_number(child).and_then(|number| self.reapers.get(&number)).map_or(NO_SESSION, |id| *id)
+    }
+}
+
+impl Keeper {
+    /// The live sessions of a sandbox by their reapers' numbers inside, and whether one of them is being ended.
+    pub(super) fn reapers_of(&self, sandbox: u64) -> (HashMap<i32, u64>, bool) {
+        let sessions = self.sessions.iter().filter(|(_, s)| s.sandbox == sandbox && !s.empty);
+        let reapers = sessions.clone().map(|(id, session)| (session.reaper, *id)).collect();
+        (reapers, sessions.clone().any(|(_, session)| session.limits.reached.is_some()))
+    }
+}
+
+/// The children of all threads of a process.
+fn children(pid: Pid) -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists =
+        threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let parse = |list: String| -> Vec<Pid> {
+        list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+    };
+    lists.flat_map(parse).collect()
+}
+
+/// The number of a process in its own pid namespace.
+fn own_number(pid: Pid) -> Option<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    line.split_ascii_whitespace().last()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn what_hangs_below_a_reaper_is_its_sessions() {
+        let mut child = Command::new("sh");
+        let child = child.args(["-c", "cat; exit 0"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        let reaper = Pid::from_raw(child.id() as i32);
+        let number = own_number(reaper).unwrap();
+        let mut walk = Walk::new(Pid::this(), HashMap::from([(number, 7)]));
+        let mut met = Vec::new();
+        while let Some(found) = walk.step() {
+            met.push(found);
+        }
+        assert_eq!(met[0], (Pid::this(), NO_SESSION));
+        assert!(met.contains(&(reaper, 7)), "{met:?}");
+        assert_eq!(own_number(Pid::this()), Some(Pid::this().as_raw()));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+}
