@@ -284,7 +284,6 @@ const TRACING: &[i64] =
 /// What a reaper and the library code in it need, memory included.
 const REAPER: &[i64] = &[
     libc::SYS_brk,
-    libc::SYS_clock_gettime,
     libc::SYS_close,
     libc::SYS_exit_group,
     libc::SYS_fcntl,
