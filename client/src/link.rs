@@ -29,7 +29,7 @@ use tonic::{Code, Status};
 use keeper::Keeper;
 
 pub use address::Address;
-pub use error::LinkError;
+pub use error::{LinkError, after_loss};
 pub use start::{become_daemon, log_file, run_detached};
 
 /// Largest message taken from the daemon: the contract bounds output at 3 MiB; lists of long commands need room.

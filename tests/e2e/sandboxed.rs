@@ -1,6 +1,7 @@
 //! Real work inside the default profile, as everybody that the tests can be.
 
 use dunlin_harness::{User, World, require};
+use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
 use crate::work::{exec, found, inside, worlds};
@@ -75,9 +76,10 @@ fn a_terminal_inside_has_a_name_job_control_and_an_interrupt_that_ends_the_comma
     for world in worlds() {
         let named = exec(&world, &json!({"input": ["tty"]}));
         assert!(named["stdout"].as_str().expect("text").starts_with("/dev/pts/"), "{named}");
-        let script = "sh -c 'trap \"\" QUIT; sleep 1000'; echo the shell lives";
-        let call = json!({"input": ["bash", "-mc", script], "name": "j", "timeout_ms": 0});
-        exec(&world, &call);
+        // Before its job has the terminal an interrupt would be the shell's.
+        let script = "sh -c 'trap \"\" QUIT; echo up; sleep 1000'; echo the shell lives";
+        let call = json!({"input": ["bash", "-mc", script], "name": "j", "wait_for": "up"});
+        assert_eq!(exec(&world, &call)["reason"], "matched");
         let interrupted = exec(&world, &json!({"session_id": "j", "input": ["\u{3}"], "timeout_ms": 60000}));
         assert_eq!(interrupted["reason"], "exited", "{interrupted}");
     }
@@ -141,7 +143,8 @@ fn a_caller_from_another_user_namespace_is_refused() {
     require!("unshare", found("unshare"), "unshare makes the namespace");
     let world = World::of(User::Own);
     let client = dunlin_harness::world::binary("dunlin-under-test").display().to_string();
-    world.finish("unshare", &["--user", "--map-current-user", &client, "ls"]).expect(3);
+    let refused = world.finish("unshare", &["--user", "--map-current-user", &client, "ls"]).expect(3);
+    assert!(refused.err().contains("a user namespace of its own"), "{}", refused.err());
     assert!(world.log().contains("is in another user namespace"), "{}", world.log());
     world.dunlin(&["ls"]).expect(0);
 }
@@ -156,6 +159,24 @@ fn a_read_only_workspace_is_read_and_not_written() {
         let text = std::fs::read_to_string(world.workspace().join("README")).expect("README");
         assert_eq!(text, "hello\n");
     }
+}
+
+#[test]
+fn root_is_told_that_a_workspace_of_somebody_elses_is_closed_to_it() {
+    require!("root", geteuid().is_root(), "only root can give a workspace away");
+    let world = World::of(User::Own);
+    let touch = ["run", "--no-tty", "--", "touch", "made"];
+    let own = world.dunlin(&touch).expect(0);
+    assert!(!own.err().contains("belongs to user"), "{}", own.err());
+    std::fs::remove_file(world.workspace().join("made")).expect("it was made");
+    world.dunlin(&["sandbox", "end", "default"]).expect(0);
+    std::os::unix::fs::chown(world.workspace(), Some(4321), Some(4321)).expect("chown");
+    let others = world.dunlin(&touch).expect(1);
+    assert!(
+        others.err().contains("belongs to user 4321") && others.err().contains("--reuid 4321"),
+        "{}",
+        others.err()
+    );
 }
 
 /// Runs a line of shell, with the client as `$0`, where user namespaces are refused; its daemon ends with it.

@@ -100,7 +100,7 @@ impl From<Status> for Failure {
     fn from(status: Status) -> Failure {
         if link::is_lost(&status) {
             return Failure::new(UNREACHABLE, format!("lost the daemon: {}", status.message()))
-                .next("see `dunlin daemon status` and `dunlin daemon logs`");
+                .next(link::after_loss());
         }
         let info = status.get_details_error_info();
         let reason = info.as_ref().map_or("", |info| info.reason.as_str());

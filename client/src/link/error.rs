@@ -57,7 +57,34 @@ impl LinkError {
     }
 }
 
+/// What to do about a connection that was lost. A daemon drops who comes from another user namespace, and cannot say so.
+pub fn after_loss() -> &'static str {
+    match std::fs::read_to_string("/proc/self/uid_map") {
+        Ok(map) if !is_first(&map) => {
+            "this is a user namespace of its own (toolbox, distrobox, a sandbox), and a daemon serves only its own: run dunlin outside, or name another daemon with --socket and XDG_STATE_HOME; else see `dunlin daemon logs`"
+        }
+        _ => "see `dunlin daemon status` and `dunlin daemon logs`",
+    }
+}
+
+/// Whether these are the ids of the machine's first user namespace: all of them, as they are.
+fn is_first(uid_map: &str) -> bool {
+    uid_map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// The log's tail, indented under the message.
 fn quoted(log: &str) -> String {
     log.lines().map(|line| format!("\n  | {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_user_namespace_has_all_ids() {
+        assert!(is_first("         0          0 4294967295\n"));
+        assert!(!is_first("      1000       1000          1\n"));
+        assert!(!is_first("0 1000 1\n1 100000 65536\n"));
+    }
 }

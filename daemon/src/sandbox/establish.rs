@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use dunlin_sandbox_profiles::Isolation;
+use dunlin_sandbox_profiles::{Access, Isolation};
 
 use super::{
     Machine, Policy, SandboxError, SandboxKey, Want,
@@ -219,8 +219,7 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
     let mut residue = Residue::default();
     let result = (|| {
         let view = FsView::gather(policy, &grants, &plan::conditions(machine))?;
-        if policy.workspace_access == dunlin_sandbox_profiles::Access::Write && policy.layers.namespaces.mount
-        {
+        if policy.workspace_access == Access::Write && policy.layers.namespaces.mount {
             residue.hold_placeholders(&view.repositories, &policy.profile.git)?;
         }
         let binds = Binds::of(policy, &grants, &view, &places, &machine.daemon_directories);
@@ -235,7 +234,9 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
         let plan = plan::launch_plan(policy, &grants, &view, &places, &binds, &disks.places, machine);
         let guards = Guard::all(plan.root.as_deref().unwrap_or_default(), &view.repositories);
         refuse_second_names(&guards)?;
-        Ok((plan, guards, [view.repositories.notes, disks.notes].concat()))
+        let closed = closed_to_root(policy, machine);
+        let notes = view.repositories.notes.into_iter().chain(disks.notes).chain(closed);
+        Ok((plan, guards, notes.collect()))
     })();
     match result {
         Ok((plan, guards, notes)) => {
@@ -247,6 +248,21 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
             Err(error)
         }
     }
+}
+
+/// Why root, which has no capability inside, cannot write to a workspace of somebody else's.
+fn closed_to_root(policy: &Policy, machine: &Machine) -> Option<String> {
+    let path = &policy.workspace;
+    let found = std::fs::metadata(path).ok().filter(|_| policy.workspace_access == Access::Write)?;
+    let (owner, group, mode) = (found.uid(), found.gid(), found.mode());
+    let open = mode & 0o002 != 0 || (mode & 0o020 != 0 && group == machine.gid);
+    (machine.uid == 0 && owner != 0 && !open).then(|| {
+        format!(
+            "{} belongs to user {owner}, and root has no capability inside: it cannot write there; run dunlin as that user \
+             (setpriv --reuid {owner} --regid {group} --clear-groups), or chown it",
+            path.display()
+        )
+    })
 }
 
 /// The file systems of what is writable, if they are to keep something.
