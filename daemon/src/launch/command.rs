@@ -16,9 +16,9 @@ use nix::{
 };
 
 use super::{
+    cgroups::CgroupFiles,
     control::StartStep,
     failure::{At, StartFailure, errno},
-    groups::OpenDoors,
     plan::SpawnSpec,
 };
 use crate::sys::process;
@@ -74,9 +74,9 @@ impl Command {
         Ok(Self { candidates, argv, env })
     }
 
-    /// Becomes the command, behind these doors. Returns only with the reason why not.
-    pub fn exec(&self, spec: &SpawnSpec, stdio: &Stdio, doors: Option<&OpenDoors>) -> StartFailure {
-        let joined = doors.map_or(Ok(()), OpenDoors::join);
+    /// Becomes the command, in the groups of these files. Returns only with the reason why not.
+    pub fn exec(&self, spec: &SpawnSpec, stdio: &Stdio, cgroups: Option<&CgroupFiles>) -> StartFailure {
+        let joined = cgroups.map_or(Ok(()), CgroupFiles::join);
         let joined = joined.at(StartStep::Spec, "joining the commands' cgroup");
         let prepared = joined.and_then(|()| become_foreground(stdio)).and_then(|()| prepare(spec));
         prepared.err().unwrap_or_else(|| StartFailure {

@@ -23,10 +23,10 @@ use nix::{
 };
 
 use super::{
+    cgroups::{self, OpenCgroups},
     control::{Frame, READY},
     failure::{Failure, In},
     family::Children,
-    groups::{self, OpenCgroups},
     landlock::Rules,
     link::Link,
     mounts, namespaces,
@@ -112,7 +112,7 @@ struct Built {
 
 /// The layers, in their order: each is what the ones after it need or could undo.
 fn build(plan: &Arc<LaunchPlan>, outside: (Uid, Gid)) -> Result<Built, Failure> {
-    groups::join(&plan.cgroups)?;
+    cgroups::join(&plan.cgroups)?;
     let cgroups = plan.session_cgroups.as_ref().map(OpenCgroups::open).transpose()?;
     rlimits::set(&plan.rlimits)?;
     let (Inside { spaces, disks, children, rules }, network) = beside(plan, outside)?;

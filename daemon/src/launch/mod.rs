@@ -2,12 +2,12 @@
 //!
 //! Runs in small single-threaded processes that hold no session's data. Decides nothing: `plan` says it all.
 
+mod cgroups;
 mod command;
 pub mod control;
 mod failure;
 mod family;
 mod filter;
-mod groups;
 mod init;
 pub mod landlock;
 pub mod link;

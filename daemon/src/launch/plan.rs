@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LaunchPlan {
     /// Files of cgroups (made by the worker, v1 or v2) into which init writes itself before anything else.
-    pub cgroups: Vec<Door>,
+    pub cgroups: Vec<CgroupFile>,
     /// What is counted apart of init and its payloads.
     pub session_cgroups: Option<SessionCgroups>,
     /// Which namespaces are made. All false: `unconfined`.
@@ -50,16 +50,16 @@ pub struct LaunchPlan {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionCgroups {
     /// Each reaper, at once.
-    pub reapers: Vec<Door>,
+    pub reapers: Vec<CgroupFile>,
     /// Each command, just before its exec: within the reapers' groups.
-    pub commands: Vec<Door>,
+    pub commands: Vec<CgroupFile>,
 }
 
 /// The file of a cgroup through which processes enter it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Door {
+pub struct CgroupFile {
     /// Whoever writes itself there is in the group.
-    pub file: PathBuf,
+    pub path: PathBuf,
     /// Whoever cannot enter does not start. False: the group only weighs, and protects nobody.
     pub required: bool,
 }

@@ -21,11 +21,11 @@ use nix::{
 };
 
 use super::{
+    cgroups::CgroupFiles,
     command::{self, Command, Stdio},
     control::{EMPTY, EXITED, Frame, SIGNAL, STARTED, SURVIVORS, StartStep, Target},
     failure::{At, StartFailure},
     family::{self, REAPED_AT_ONCE},
-    groups::OpenDoors,
     link::Link,
     plan::SpawnSpec,
     seccomp,
@@ -52,9 +52,9 @@ fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Outfit) -> Result
     let cgroups = outfit.cgroups.as_ref();
     let joined = cgroups.map_or(Ok(()), |cgroups| cgroups.reapers.join());
     joined.at(StartStep::Spec, "joining the reapers' cgroup")?;
-    let doors = cgroups.map(|cgroups| cgroups.commands.again()).transpose();
-    let doors = doors.at(StartStep::Spec, "keeping the commands' cgroup")?;
-    let fds = doors.iter().flat_map(OpenDoors::fds);
+    let commands = cgroups.map(|cgroups| cgroups.commands.again()).transpose();
+    let commands = commands.at(StartStep::Spec, "keeping the commands' cgroup")?;
+    let fds = commands.iter().flat_map(CgroupFiles::fds);
     let kept = stdio.fds().into_iter().chain([link.as_fd()]).chain(fds);
     process::close_all_but(&kept.collect::<Vec<_>>()).at(StartStep::Fork, "closing inherited descriptors")?;
     prctl::set_pdeathsig(Signal::SIGKILL).at(StartStep::Fork, "tying the reaper to init")?;
@@ -69,13 +69,13 @@ fn start(link: &Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Outfit) -> Result
     }
     let (mut verdict, sender) = io::pipe().at(StartStep::Fork, "making a pipe")?;
     let spawned = process::spawn_in_place(|| {
-        let failure = command.exec(spec, &stdio, doors.as_ref());
+        let failure = command.exec(spec, &stdio, commands.as_ref());
         // The reaper reads the end of the pipe as success, so a verdict that cannot be written ends the reaper too.
         let _ = (&sender).write_all(&command::encode(&failure));
         127
     });
     let pid = spawned.at(StartStep::Fork, "making a process")?;
-    drop((sender, stdio, doors));
+    drop((sender, stdio, commands));
     let mut bytes = Vec::new();
     verdict.read_to_end(&mut bytes).at(StartStep::Fork, "waiting for the command to start")?;
     match command::decode(&bytes, spec) {

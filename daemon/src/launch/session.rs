@@ -12,10 +12,10 @@ use nix::{
 };
 
 use super::{
+    cgroups::OpenCgroups,
     command::Stdio,
     control::StartStep,
     failure::{At, StartFailure},
-    groups::OpenCgroups,
     link::{Link, Received},
     plan::SpawnSpec,
     reaper,

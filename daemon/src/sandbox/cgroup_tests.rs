@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::{
-    launch::plan::{Door, SessionCgroups},
+    launch::plan::{CgroupFile, SessionCgroups},
     sandbox::limits::{PAYLOADS, RESERVE},
 };
 
-fn door(file: PathBuf, required: bool) -> Door {
-    Door { file, required }
+fn file(path: PathBuf, required: bool) -> CgroupFile {
+    CgroupFile { path, required }
 }
 
 const SPLIT: &str = "8:pids:/\n4:memory:/a/b\n2:cpu,cpuacct:/x\n0::/\n";
@@ -106,10 +106,10 @@ fn a_delegated_group_gets_the_limits_and_what_cannot_be_limited_is_not_left() {
     let weights = ["cpu.weight", "reapers/cpu.weight", "reapers/commands/cpu.weight"].map(value);
     assert_eq!(weights, ["25"; 3]);
     assert_eq!(value("reapers/commands/cgroup.max.descendants"), "0");
-    let sessions = [&reapers, &commands].map(|group| door(group.join("cgroup.threads"), true));
+    let sessions = [&reapers, &commands].map(|group| file(group.join("cgroup.threads"), true));
     let [reapers, commands] = sessions;
     assert_eq!(made.sessions, Some(SessionCgroups { reapers: vec![reapers], commands: vec![commands] }));
-    assert_eq!(made.inits, [door(all.join("cgroup.procs"), true)]);
+    assert_eq!(made.inits, [file(all.join("cgroup.procs"), true)]);
     assert_eq!(owner(&all.file_name().unwrap().to_string_lossy()), Some(7));
     let place = tempfile::tempdir().unwrap();
     let [own, nowhere] = [place.path().to_path_buf(), PathBuf::from("/nowhere")];
@@ -139,11 +139,11 @@ fn processor_time_is_weighed_of_what_is_confined_where_that_can_be_had() {
         assert!(!weighed.join(group).join("pids.max").exists());
         assert!(!counted.join(group).join("cpu.shares").exists());
     }
-    let doors = |inner: &str| {
-        vec![door(counted.join(inner).join("tasks"), true), door(weighed.join(inner).join("tasks"), false)]
+    let files = |inner: &str| {
+        vec![file(counted.join(inner).join("tasks"), true), file(weighed.join(inner).join("tasks"), false)]
     };
-    assert_eq!(made.inits, doors(""));
-    let sessions = SessionCgroups { reapers: doors("reapers"), commands: doors("reapers/commands") };
+    assert_eq!(made.inits, files(""));
+    let sessions = SessionCgroups { reapers: files("reapers"), commands: files("reapers/commands") };
     assert_eq!(made.sessions, Some(sessions));
     let unconfined = weighing(&cpu).make(7, "other", &limits, false).unwrap();
     assert_eq!((unconfined.all.len(), unconfined.sessions), (1, None), "it has what any group has");

@@ -11,7 +11,7 @@ use std::{
 use dunlin_sandbox_profiles::Limits;
 
 use super::limits::{PAYLOADS, RESERVE};
-use crate::launch::plan::{Door, SessionCgroups};
+use crate::launch::plan::{CgroupFile, SessionCgroups};
 
 /// The groups of one sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Groups {
     /// All of them, the innermost first: so they can be removed.
     pub all: Vec<PathBuf>,
     /// Through which init enters them.
-    pub inits: Vec<Door>,
+    pub inits: Vec<CgroupFile>,
     /// Through which processes of sessions enter theirs, if those are apart.
     pub sessions: Option<SessionCgroups>,
 }
@@ -33,12 +33,12 @@ const COMMANDS: &str = "commands";
 const WEIGHT: &str = "25";
 const SHARES: &str = "256";
 
-/// How groups of one version are joined and weighed. In version 1 a door is `tasks`: writing there moves one thread and does not wait for
+/// How groups of one version are joined and weighed. In version 1 the file of members is `tasks`: writing there moves one thread and does not wait for
 /// the forks of the whole machine to pause, which takes some ten milliseconds. In version 2 inner groups hold threads, or init could
 /// not stay above them, and are joined in the same way.
 struct Version {
-    door: &'static str,
-    inner_door: &'static str,
+    members: &'static str,
+    inner_members: &'static str,
     weight: (&'static str, &'static str),
     is_unified: bool,
     /// Whether groups of this kind are there to keep a limit.
@@ -46,15 +46,15 @@ struct Version {
 }
 
 const UNIFIED: Version = Version {
-    door: "cgroup.procs",
-    inner_door: "cgroup.threads",
+    members: "cgroup.procs",
+    inner_members: "cgroup.threads",
     weight: ("cpu.weight", WEIGHT),
     is_unified: true,
     required: true,
 };
 const SPLIT: Version = Version {
-    door: "tasks",
-    inner_door: "tasks",
+    members: "tasks",
+    inner_members: "tasks",
     weight: ("cpu.shares", SHARES),
     is_unified: false,
     required: true,
@@ -98,8 +98,8 @@ impl Kept {
 }
 
 impl Version {
-    fn door_of(&self, group: &Path, name: &str) -> Door {
-        Door { file: group.join(name), required: self.required }
+    fn file_of(&self, group: &Path, name: &str) -> CgroupFile {
+        CgroupFile { path: group.join(name), required: self.required }
     }
 }
 
@@ -158,9 +158,9 @@ impl Groups {
 
     fn add(&mut self, group: &Path, version: &Version, bound: Option<(&str, String)>) -> io::Result<()> {
         self.create(group)?;
-        let door = version.door_of(group, version.door);
-        if !self.inits.iter().any(|known| known.file == door.file) {
-            self.inits.push(door);
+        let file = version.file_of(group, version.members);
+        if !self.inits.iter().any(|known| known.path == file.path) {
+            self.inits.push(file);
         }
         bound.map_or(Ok(()), |(file, value)| fs::write(group.join(file), value))
     }
@@ -189,10 +189,10 @@ impl Groups {
             fs::write(commands.join("cgroup.max.descendants"), "0")?;
         }
         let sessions = self.sessions.get_or_insert_default();
-        for (doors, group) in [(&mut sessions.reapers, &reapers), (&mut sessions.commands, &commands)] {
-            let door = version.door_of(group, version.inner_door);
-            if !doors.iter().any(|known| known.file == door.file) {
-                doors.push(door);
+        for (files, group) in [(&mut sessions.reapers, &reapers), (&mut sessions.commands, &commands)] {
+            let file = version.file_of(group, version.inner_members);
+            if !files.iter().any(|known| known.path == file.path) {
+                files.push(file);
             }
         }
         Ok(())

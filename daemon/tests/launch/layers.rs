@@ -5,8 +5,8 @@ use std::{fs, io::Write, net::TcpListener, path::Path};
 use dunlin_daemon::launch::{
     control::{EMPTY, END, EXITED, Frame, STARTED},
     plan::{
-        Access, Door, Identity, LandlockAccess, LandlockPlan, LandlockRule, LaunchPlan, Layer, MountStep,
-        Namespaces, Rlimit, SeccompPlan,
+        Access, CgroupFile, Identity, LandlockAccess, LandlockPlan, LandlockRule, LaunchPlan, Layer,
+        MountStep, Namespaces, Rlimit, SeccompPlan,
     },
     seccomp,
 };
@@ -312,7 +312,9 @@ fn every_step_that_fails_names_its_layer_and_leaves_nothing() {
         assert_eq!(layer, expected, "{errno} {text}");
         assert!(errno > 0 && !text.is_empty());
     };
-    check(Layer::Cgroup, |plan| plan.cgroups.push(Door { file: "/no/such/group".into(), required: true }));
+    check(Layer::Cgroup, |plan| {
+        plan.cgroups.push(CgroupFile { path: "/no/such/group".into(), required: true })
+    });
     check(Layer::Limits, |plan| plan.rlimits.push(Rlimit { resource: 999, soft: 1, hard: 1 }));
     check(Layer::Plan, |plan| plan.identity = None);
     check(Layer::IdMap, |plan| plan.identity.as_mut().unwrap().inside_uid = u32::MAX);

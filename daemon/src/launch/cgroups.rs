@@ -8,13 +8,13 @@ use std::{
 
 use super::{
     failure::{Failure, In},
-    plan::{Door, Layer, SessionCgroups},
+    plan::{CgroupFile, Layer, SessionCgroups},
 };
 
 /// Puts the caller, of one thread, into these groups.
-pub fn join(doors: &[Door]) -> Result<(), Failure> {
-    for Door { file, required } in doors {
-        let joined = fs::write(file, "0").within(Layer::Cgroup, format!("joining {}", file.display()));
+pub fn join(files: &[CgroupFile]) -> Result<(), Failure> {
+    for CgroupFile { path, required } in files {
+        let joined = fs::write(path, "0").within(Layer::Cgroup, format!("joining {}", path.display()));
         if *required {
             joined?;
         }
@@ -22,15 +22,15 @@ pub fn join(doors: &[Door]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Doors that were opened before the view of files changed.
-pub struct OpenDoors(Vec<(File, bool)>);
+/// Files of groups that were opened before the view of files changed.
+pub struct CgroupFiles(Vec<(File, bool)>);
 
-impl OpenDoors {
-    fn open(doors: &[Door]) -> Result<Self, Failure> {
+impl CgroupFiles {
+    fn open(files: &[CgroupFile]) -> Result<Self, Failure> {
         let mut all = Vec::new();
-        for Door { file, required } in doors {
-            let opened = File::options().write(true).open(file);
-            match opened.within(Layer::Cgroup, format!("opening {}", file.display())) {
+        for CgroupFile { path, required } in files {
+            let opened = File::options().write(true).open(path);
+            match opened.within(Layer::Cgroup, format!("opening {}", path.display())) {
                 Ok(file) => all.push((file, *required)),
                 Err(failure) if *required => return Err(failure),
                 Err(_) => {}
@@ -39,7 +39,7 @@ impl OpenDoors {
         Ok(Self(all))
     }
 
-    /// The same doors again.
+    /// The same files again.
     pub fn again(&self) -> io::Result<Self> {
         let again = self.0.iter().map(|(file, required)| Ok((file.try_clone()?, *required)));
         again.collect::<io::Result<_>>().map(Self)
@@ -48,8 +48,8 @@ impl OpenDoors {
     /// Puts the caller into these groups.
     pub fn join(&self) -> io::Result<()> {
         self.0.iter().try_for_each(|(file, required)| {
-            let mut door: &File = file;
-            let joined = door.write_all(b"0");
+            let mut membership: &File = file;
+            let joined = membership.write_all(b"0");
             if *required { joined } else { Ok(()) }
         })
     }
@@ -60,20 +60,20 @@ impl OpenDoors {
     }
 }
 
-/// The doors of [`SessionCgroups`].
+/// The files of [`SessionCgroups`].
 pub struct OpenCgroups {
     /// For the reaper.
-    pub reapers: OpenDoors,
+    pub reapers: CgroupFiles,
     /// For the command.
-    pub commands: OpenDoors,
+    pub commands: CgroupFiles,
 }
 
 impl OpenCgroups {
     /// Opens them now: later they are out of sight, and what they grant is what whoever opened them may.
     pub fn open(cgroups: &SessionCgroups) -> Result<Self, Failure> {
         Ok(Self {
-            reapers: OpenDoors::open(&cgroups.reapers)?,
-            commands: OpenDoors::open(&cgroups.commands)?,
+            reapers: CgroupFiles::open(&cgroups.reapers)?,
+            commands: CgroupFiles::open(&cgroups.commands)?,
         })
     }
 }
