@@ -1,6 +1,6 @@
 //! Real work inside the default profile, as everybody that the tests can be.
 
-use dunlin_harness::{User, World, require};
+use dunlin_harness::{Running, User, World, require, users};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
@@ -176,6 +176,24 @@ fn root_is_told_that_a_workspace_of_somebody_elses_is_closed_to_it() {
         others.err().contains("belongs to user 4321") && others.err().contains("--reuid 4321"),
         "{}",
         others.err()
+    );
+}
+
+#[test]
+fn who_is_in_no_file_of_the_hosts_has_a_name_inside() {
+    let world = World::of(*users().last().expect("somebody"));
+    require!("an account of no file", world.finish("id", &["-un"]).code() != 0, "the tests' user has one");
+    let line = "id -un; id -gn; getent passwd \"$(id -u)\" root | cut -d: -f1,3,6; echo x >> /etc/passwd || ls /.cover";
+    let mut client = world.client(&["run", "--no-tty", "--", "sh", "-c", line]);
+    client.env("USER", "ann");
+    let told = Running::start(client).finish();
+    let home = world.home().display().to_string();
+    let uid = world.finish("id", &["-u"]).expect(0).out();
+    assert_eq!(told.out(), format!("ann\nann\nann:{}:{home}\nroot:0:/root\n", uid.trim()), "{}", told.err());
+    assert!(
+        told.err().contains("cannot create /etc/passwd") && told.err().contains("No such file"),
+        "{}",
+        told.err()
     );
 }
 

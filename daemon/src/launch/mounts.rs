@@ -34,6 +34,8 @@ const TERMINALS_MAX: &CStr = c"512";
 /// Empty files take no page: without a bound of their own they would fill the kernel's memory.
 const BYTES_PER_INODE: u64 = 4096;
 const INODES_MIN: u64 = 1024;
+/// What a covering file is called until it is bound.
+const COVER: &str = "/.cover";
 
 /// Builds the root of the plan and enters it.
 pub fn build(steps: &[MountStep]) -> Result<(), Failure> {
@@ -105,6 +107,7 @@ fn perform(root: &mut Root, step: &MountStep) -> io::Result<()> {
         MountStep::Symlink { target, to } => root.make_symlink(target, to),
         MountStep::Mask { target } => mask(root, target),
         MountStep::Pin { target, access } => pin(&root.existing(target)?, *access),
+        MountStep::Cover { target, text } => cover(root, target, text),
         MountStep::Overlay { target, size_bytes } => overlay(root, target, *size_bytes),
         MountStep::ReadOnly { target } => {
             mount::set_attributes(root.existing(target)?.as_fd(), MOUNT_ATTR_RDONLY, false)
@@ -152,6 +155,17 @@ pub fn mask(root: &Root, target: &Path) -> io::Result<()> {
     mount::attach(nothing.as_fd(), place.as_fd())
 }
 
+/// Another file on one that exists. It has a name in the new root only for as long as it takes to be bound.
+fn cover(root: &Root, target: &Path, text: &str) -> io::Result<()> {
+    let place = root.existing(target)?;
+    root.make_file(COVER.as_ref(), text.as_bytes(), 0o444)?;
+    let covered = root
+        .existing(COVER.as_ref())
+        .and_then(|own| bound(&own, Access::Read, false, false))
+        .and_then(|tree| mount::attach(tree.as_fd(), place.as_fd()));
+    covered.and(root.remove_file(COVER.as_ref()))
+}
+
 /// What is at `target` stays as it is below; what is written goes to a tmpfs that nobody else can reach. That
 /// tmpfs lies on the target while the overlay is made, because the kernel wants its layers by path.
 fn overlay(root: &Root, target: &Path, size_bytes: u64) -> io::Result<()> {
@@ -197,6 +211,7 @@ pub fn describe(step: &MountStep) -> String {
         MountStep::Bind { source, .. } => format!("binding {} on {place}", source.display()),
         MountStep::Mask { .. } => format!("masking {place}"),
         MountStep::Pin { .. } => format!("pinning {place}"),
+        MountStep::Cover { .. } => format!("covering {place}"),
         MountStep::Overlay { .. } => format!("mounting an overlay on {place}"),
         MountStep::Proc { .. } => format!("mounting proc on {place}"),
         MountStep::Devpts { .. } => format!("mounting devpts on {place}"),

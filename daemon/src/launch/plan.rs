@@ -143,6 +143,8 @@ pub enum MountStep {
     Mask { target: PathBuf },
     /// A path that exists in the new root is bound on itself, so that it cannot be renamed away (EBUSY), read-only or not.
     Pin { target: PathBuf, access: Access },
+    /// A file that exists in the new root reads like this, and cannot be written.
+    Cover { target: PathBuf, text: String },
     /// Overlay with the target's present content as lower and a private tmpfs upper (userxattr).
     Overlay { target: PathBuf, size_bytes: u64 },
     /// A new procfs for the sandbox's pid namespace (nosuid, nodev, noexec).
@@ -166,6 +168,7 @@ impl MountStep {
             | Self::Bind { target, .. }
             | Self::Mask { target }
             | Self::Pin { target, .. }
+            | Self::Cover { target, .. }
             | Self::Overlay { target, .. }
             | Self::Proc { target }
             | Self::Devpts { target }

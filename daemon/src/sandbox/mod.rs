@@ -4,6 +4,7 @@
 //! weakenings. [`policy`], [`plan`], [`guards`] and [`environment`] are functions on values; [`probe`], [`view`], [`watch`] and
 //! [`cgroup`] touch the machine. Enforces nothing itself: that is the child half, `launch`.
 
+mod accounts;
 mod base;
 pub mod cgroup;
 mod closed;

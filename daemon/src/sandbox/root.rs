@@ -156,6 +156,10 @@ pub fn steps(
             steps.push(MountStep::Symlink { target: target.clone(), to: to.clone() });
         }
     }
+    let shown = view.accounts.iter().filter(|(path, _)| binds.covering(path).is_some());
+    let cover =
+        |(target, text): &(PathBuf, String)| MountStep::Cover { target: target.clone(), text: text.clone() };
+    steps.extend(shown.map(cover));
     steps.extend(pins(policy, grants, view, binds));
     steps.extend(masks(view, binds));
     sort(&mut steps);
@@ -220,7 +224,7 @@ fn rank(step: &MountStep) -> u8 {
     match step {
         MountStep::Bind { .. } => 1,
         MountStep::Overlay { .. } => 2,
-        MountStep::Pin { .. } => 3,
+        MountStep::Pin { .. } | MountStep::Cover { .. } => 3,
         MountStep::Mask { .. } => 4,
         _ => 0,
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Policy, SandboxError, closed,
+    Policy, SandboxError, accounts, closed,
     git::Repositories,
     grants::{self, Grants, installation},
     identity,
@@ -44,6 +44,8 @@ pub struct FsView {
     pub sockets: BTreeSet<PathBuf>,
     /// What in the system's directories only root may read, if that is who looks.
     pub closed: BTreeSet<PathBuf>,
+    /// Files of accounts that lack the caller, as they should be.
+    pub accounts: Vec<(PathBuf, String)>,
     /// The text of the generated configuration for git.
     pub git_config: String,
     /// The text of the caller's list of what git ignores everywhere.
@@ -79,6 +81,7 @@ impl FsView {
             view.closed = closed::find();
             view.closed.retain(|path| !lies_in(path, &trees));
         }
+        view.accounts = accounts::gather(&policy.caller);
         view.git_config = identity::git_config(&policy.caller, &policy.workspace);
         view.git_ignore = believed(&identity::git_ignore(&policy.caller), &trees, &mut tracer);
         Ok(view)
