@@ -45,6 +45,7 @@ fn at(steps: &[MountStep], path: &str) -> Vec<String> {
             MountStep::Bind { access, .. } => format!("bind {access:?}"),
             MountStep::Mask { .. } => "mask".to_owned(),
             MountStep::Pin { access, .. } => format!("pin {access:?}"),
+            MountStep::Cover { .. } => "cover".to_owned(),
             MountStep::Overlay { .. } => "overlay".to_owned(),
             MountStep::Proc { .. } => "proc".to_owned(),
             MountStep::Devpts { .. } => "devpts".to_owned(),
@@ -191,6 +192,15 @@ fn what_a_wider_grant_shows_already_is_not_mounted_again() {
     host.push("/home/ada/src/");
     let steps = plan(&want_with("workspace-write", &widening), &view(&host, &[]));
     check(&steps, &[("/home/ada/src", &["bind Write"]), ("/home/ada/src/app", &[])]);
+}
+
+#[test]
+fn accounts_are_completed_where_they_are_seen() {
+    let mut view = view(HOST, &[]);
+    view.accounts = ["/etc/passwd", "/srv/passwd"]
+        .map(|path| (PathBuf::from(path), "ann:x:7:7::/:/bin/sh\n".to_owned()))
+        .into();
+    check(&plan(&want("workspace-write"), &view), &[("/etc/passwd", &["cover"]), ("/srv/passwd", &[])]);
 }
 
 #[test]
