@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use super::{
     Keeper,
     control::{self, Ended, Frame, Refusal},
+    disk_looks::News,
     pump::set_nonblocking,
     sandboxes::{Received, receive},
     table::{Ends, Outcome},
@@ -142,6 +143,8 @@ impl Keeper {
         }
         session.empty = true;
         session.survivors = 0;
+        let sandbox = session.sandbox;
+        self.tell_looker(News::SessionEnded { session: id, sandbox });
         self.tell(Frame::new(control::EMPTY, id));
         self.read_the_rest(id);
     }

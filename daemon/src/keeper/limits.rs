@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use super::{
     Keeper,
     control::{Frame, LIMITED, LimitReached},
+    disk_looks::News,
     table::Session,
 };
 use crate::launch::control::KILL;
@@ -145,10 +146,8 @@ impl Keeper {
     pub(super) fn watch_limits(&mut self, id: u64) {
         let Some(session) = self.sessions.get(&id) else { return };
         self.deadlines.add(id, session.limits.due());
-        let sandbox = self.sandboxes.get_mut(&session.sandbox);
-        if let Some(disks) = sandbox.and_then(|sandbox| sandbox.disks.as_mut()) {
-            disks.begin(Instant::now());
-        }
+        let (sandbox, reaper) = (session.sandbox, session.reaper);
+        self.tell_looker(News::Session { session: id, sandbox, reaper });
     }
 
     /// Looks at every session whose time has come. What stirred since is looked at again later.

@@ -175,7 +175,9 @@ impl Keeper {
 
 /// A process's own count. Nothing for one that ended meanwhile.
 fn rough(pid: Pid) -> Usage {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    // A name may hold anything, and must not hide who has it.
+    let text = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
     let private = field(&text, "RssAnon:") + field(&text, "VmSwap:");
     Usage { private, shared: field(&text, "RssShmem:"), files: 0 }
 }

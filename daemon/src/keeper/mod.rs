@@ -1,4 +1,4 @@
-//! The keeper: one thread, epoll, no runtime. Owns everything that must outlive a worker: the listening socket, terminals,
+//! The keeper: one thread (another one looks at disks), epoll, no runtime. Owns everything that must outlive a worker: the listening socket, terminals,
 //! logs, input, statuses, results, and the processes themselves.
 //!
 //! Invariants: bytes read from a terminal are in a log before anything else happens; nothing unarchived is overwritten while
@@ -7,6 +7,7 @@
 
 pub mod boot;
 pub mod control;
+mod disk_looks;
 mod disks;
 mod inits;
 mod input;
@@ -42,6 +43,7 @@ use nix::sys::{
 };
 
 use self::{
+    disks::Looker,
     limits::Deadlines,
     mending::Mending,
     spawn::Zygote,
@@ -75,6 +77,8 @@ enum Source {
     Input(u64),
     /// Whoever mends a sandbox, by mending.
     Mending(u64),
+    /// The thread that looks at disks.
+    Disks,
 }
 
 impl Source {
@@ -91,6 +95,7 @@ impl Source {
             Self::Errors(id) => (6, id),
             Self::Input(id) => (7, id),
             Self::Mending(id) => (8, id),
+            Self::Disks => (9, 0),
         };
         kind << Self::ID_BITS | id
     }
@@ -106,7 +111,8 @@ impl Source {
             5 => Self::Output(id),
             6 => Self::Errors(id),
             7 => Self::Input(id),
-            _ => Self::Mending(id),
+            8 => Self::Mending(id),
+            _ => Self::Disks,
         }
     }
 }
@@ -130,6 +136,8 @@ pub struct Keeper {
     timed: HashSet<u64>,
     /// Sessions whose limits are to be looked at.
     deadlines: Deadlines,
+    /// Who looks at disks, once there is something to look at.
+    looker: Option<Looker>,
     next_id: u64,
     started_unix_ms: u64,
     stopping: bool,
@@ -170,6 +178,7 @@ impl Keeper {
             dirty: HashSet::new(),
             timed: HashSet::new(),
             deadlines: Deadlines::default(),
+            looker: None,
             next_id: 1,
             started_unix_ms: clock::unix_ms(),
             stopping: false,
@@ -224,6 +233,7 @@ impl Keeper {
             Source::Errors(session) => self.pump(session, true, flags),
             Source::Input(session) => self.feed(session),
             Source::Mending(mending) => self.take_mended(mending),
+            Source::Disks => self.end_takers(),
         }
     }
 
@@ -300,7 +310,7 @@ impl Keeper {
         let sessions = self.timed.iter().filter_map(|id| self.sessions.get(id));
         let deadlines = sessions.filter_map(pump::deadline).chain(self.worker.restart_at());
         let deadlines = deadlines.chain(self.sandbox_deadline()).chain(self.deadlines.next());
-        let deadlines = deadlines.chain(self.memory_deadline()).chain(self.disk_deadline());
+        let deadlines = deadlines.chain(self.memory_deadline());
         // Once the sandboxes are gone; until then nothing is decided by it.
         let deadlines = deadlines.chain(self.stop_at.filter(|_| self.sandboxes.is_empty()));
         let nearest = deadlines.map(|at| at.saturating_duration_since(now)).min();
@@ -321,7 +331,6 @@ impl Keeper {
         self.run_sandbox_timers(now);
         self.run_limits(now);
         self.look_at_memory(now);
-        self.look_at_disks(now);
         let due: Vec<u64> = self.timed.iter().copied().collect();
         for id in due {
             self.run_session_timer(id, now);
@@ -351,6 +360,7 @@ mod tests {
             Source::Errors(3),
             Source::Input(id),
             Source::Mending(3),
+            Source::Disks,
         ];
         for source in all {
             assert_eq!(Source::of(source.token()), source);

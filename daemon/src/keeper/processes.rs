@@ -1,4 +1,4 @@
-//! A walk over the processes of a sandbox, to be taken in small pieces: the keeper's terminals do not wait for it.
+//! A walk over the processes of a sandbox, step by step: whoever has something else to do meanwhile does it between two.
 //!
 //! Invariant: whose a process is follows from where it hangs, not from what it says: below a session's reaper it is that session's,
 //! elsewhere below init it is nobody's (init itself, payloads). What ends meanwhile is not met.
@@ -66,7 +66,9 @@ fn children(pid: Pid) -> Vec<Pid> {
 
 /// The number of a process in its own pid namespace.
 fn own_number(pid: Pid) -> Option<i32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    // A name may hold anything.
+    let text = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let text = String::from_utf8_lossy(&text);
     let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     line.split_ascii_whitespace().last()?.parse().ok()
 }

@@ -18,7 +18,7 @@ use nix::{
 use super::{
     Keeper, Source,
     control::{self, Ended, Frame, Refusal},
-    disks::DiskWatch,
+    disk_looks::News,
     memory::MemoryWatch,
     spawn::Zygote,
     table::Sandbox,
@@ -87,7 +87,6 @@ impl Keeper {
             waiting: Some(token),
             memory: MemoryWatch::new(memory_max_bytes, Instant::now()),
             disk_reserve_bytes,
-            disks: None,
             ending: None,
             end_waiting: Vec::new(),
         })
@@ -153,10 +152,12 @@ impl Keeper {
                 let mut take = |count: u64| fds.drain(..fds.len().min(count as usize)).collect();
                 sandbox.spaces = take(frame.args[0]);
                 sandbox.listeners = take(frame.args[1]);
-                sandbox.disks = DiskWatch::new(sandbox.disk_reserve_bytes, fds);
-                let asker = sandbox.waiting;
+                let (asker, init, reserve) = (sandbox.waiting, sandbox.init, sandbox.disk_reserve_bytes);
                 if let Some(report) = sandbox.report.take() {
                     self.unwatch(report);
+                }
+                if let Some(init) = init {
+                    self.keep_free(id, init, reserve, fds);
                 }
                 // They may have waited for this.
                 self.sweep_orphans();
@@ -243,6 +244,7 @@ impl Keeper {
         }
         self.take_reports(id);
         let Some(mut sandbox) = self.sandboxes.remove(&id) else { return };
+        self.tell_looker(News::SandboxEnded { sandbox: id });
         let asked = std::mem::take(&mut sandbox.end_waiting);
         if sandbox.ready {
             self.tell(Frame::new(control::SANDBOX_ENDED, id));

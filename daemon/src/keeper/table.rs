@@ -11,7 +11,6 @@ use nix::unistd::Pid;
 
 use super::{
     control::{Ended, SessionFacts},
-    disks::DiskWatch,
     input::Input,
     limits::SessionLimits,
     log_ring::LogRing,
@@ -131,8 +130,6 @@ pub struct Sandbox {
     pub memory: Option<MemoryWatch>,
     /// What is to stay free of the disks that it can write to.
     pub disk_reserve_bytes: u64,
-    /// The looks at them, if there are any.
-    pub disks: Option<DiskWatch>,
     /// It was told to end, and is killed at this time. It starts nothing any more.
     pub ending: Option<Instant>,
     /// Who waits for that end.

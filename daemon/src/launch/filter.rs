@@ -18,7 +18,7 @@ pub type Table = BTreeMap<i64, Vec<SeccompRule>>;
 pub struct Unknown {
     /// clone3 is ENOSYS.
     pub clone3: bool,
-    /// fallocate is EOPNOTSUPP where it takes space; it may give some back.
+    /// fallocate is EOPNOTSUPP where it takes much space; it may give some back.
     pub preallocation: bool,
 }
 
@@ -36,6 +36,10 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 /// The lower half of the second argument, where numbers begin with that.
 const SECOND: u32 = 24;
+/// Both halves of the fourth.
+const FOURTH: [u32; 2] = [40, 44];
+/// What nobody minds: databases reserve their shared memory like that, and musl has no other way.
+const PREALLOCATED_MAX: u32 = 16 << 20;
 /// FALLOC_FL_PUNCH_HOLE and FALLOC_FL_COLLAPSE_RANGE.
 const GIVES_BACK: u32 = 0x02 | 0x08;
 /// __X32_SYSCALL_BIT; no native call of any architecture has it.
@@ -95,9 +99,13 @@ fn prelude(unknown: Unknown) -> BpfProgram {
     if unknown.preallocation {
         let unsupported = libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP as u32;
         program.extend([
-            sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 4, k: libc::SYS_fallocate as u32 },
+            sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 8, k: libc::SYS_fallocate as u32 },
             sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: SECOND },
-            sock_filter { code: JUMP_IF_SET, jt: 1, jf: 0, k: GIVES_BACK },
+            sock_filter { code: JUMP_IF_SET, jt: 5, jf: 0, k: GIVES_BACK },
+            sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: FOURTH[1] },
+            sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 2, k: 0 },
+            sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: FOURTH[0] },
+            sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: PREALLOCATED_MAX + 1 },
             sock_filter { code: RETURN, jt: 0, jf: 0, k: unsupported },
             sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: NUMBER },
         ]);
@@ -162,6 +170,10 @@ mod tests {
 
     /// What a program says to a call, as the kernel would run it: number, architecture, each argument.
     fn verdict(program: &[sock_filter], number: u32, arch: u32, argument: u32) -> u32 {
+        run(program, number, arch, [argument.into(); 6])
+    }
+
+    fn run(program: &[sock_filter], number: u32, arch: u32, arguments: [u64; 6]) -> u32 {
         let mut loaded = 0;
         let mut at = 0;
         loop {
@@ -173,7 +185,7 @@ mod tests {
                     loaded = match k {
                         0 => number,
                         4 => arch,
-                        16 | 24 => argument,
+                        at @ 16.. => (arguments[at as usize / 8 - 2] >> (at % 8 * 8)) as u32,
                         _ => 0,
                     }
                 }
@@ -216,15 +228,19 @@ mod tests {
     }
 
     #[test]
-    fn preallocation_is_unknown_where_it_takes_space_and_other_calls_are_not() {
+    fn preallocation_is_unknown_where_it_takes_much_space_and_other_calls_are_not() {
         let table = Table::from([(libc::SYS_fchmod, Vec::new())]);
         let (allow, refuse) = (SeccompAction::Allow, SeccompAction::Errno(1));
         let unknown = Unknown { clone3: true, preallocation: true };
         let program = program(&table, &allow, &refuse, unknown);
         let unsupported = libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP as u32;
-        let takes = |mode| verdict(&program, libc::SYS_fallocate as u32, native(), mode) == unsupported;
-        assert_eq!([0, 1, 0x10, 0x20, 0x40, 0x80, 0x100].map(takes), [true; 7]);
-        assert_eq!([0x03, 0x08].map(takes), [false; 2]);
+        let takes = |mode, length| {
+            run(&program, libc::SYS_fallocate as u32, native(), [3, mode, 0, length, 0, 0]) == unsupported
+        };
+        assert_eq!([0, 1, 0x10, 0x20, 0x40, 0x80, 0x100].map(|mode| takes(mode, 1 << 30)), [true; 7]);
+        assert_eq!([0x03, 0x08].map(|mode| takes(mode, 1 << 30)), [false; 2]);
+        let much = [0, 1 << 20, 16 << 20, (16 << 20) + 1, 1 << 31, 1 << 32, u64::MAX];
+        assert_eq!(much.map(|length| takes(0, length)), [false, false, false, true, true, true, true]);
         assert_eq!(verdict(&program, libc::SYS_read as u32, native(), 0), libc::SECCOMP_RET_ALLOW);
         assert_eq!(verdict(&program, libc::SYS_fchmod as u32, native(), 0), libc::SECCOMP_RET_ERRNO | 1);
     }

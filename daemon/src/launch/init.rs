@@ -153,7 +153,7 @@ fn enter(plan: &LaunchPlan, identity: Option<Identity>, outside: (Uid, Gid)) -> 
     }
     let spaces = namespaces::handles(&plan.namespaces)?;
     plan.root.as_deref().map_or(Ok(()), mounts::build)?;
-    let disks = root::places(&plan.disks).within(Layer::Limits, "opening what is to keep free space")?;
+    let disks = root::places(&plan.disks);
     let children = Children::open().within(Layer::Proc, "reading init's children in /proc")?;
     privileges::bound(plan)?;
     let rules = plan.landlock.as_ref().map(Rules::make).transpose()?;

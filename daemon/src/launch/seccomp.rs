@@ -26,7 +26,7 @@ pub struct Options {
     pub deny_internet_sockets: bool,
     /// Priorities and processors of other processes cannot be changed: for want of a pid namespace.
     pub deny_foreign_processes: bool,
-    /// No space of a disk is taken but by writing: whoever watches what is free must see it go.
+    /// Much space of a disk is taken by writing alone: whoever watches what is free must see it go, and who takes it.
     pub deny_preallocation: bool,
 }
 
@@ -167,8 +167,10 @@ const SOCK_PACKET: u32 = 10;
 const TERMINAL_INJECTION: &[u32] =
     &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32, libc::TIOCSETD as u32, libc::TIOCCONS as u32];
 
-/// FS_IOC_RESVSP, FS_IOC_RESVSP64 and FS_IOC_ZERO_RANGE: fallocate by other names.
-const PREALLOCATION: &[u32] = &[0x4030_5828, 0x4030_582a, 0x4030_5839];
+/// fallocate by other names: FS_IOC_RESVSP, FS_IOC_RESVSP64, FS_IOC_ZERO_RANGE; of xfs before Linux 5.17 XFS_IOC_ALLOCSP, FREESP,
+/// ALLOCSP64 and FREESP64; and FS_IOC_FSSETXATTR, by which one byte in a file of xfs takes as much as its directory says.
+const PREALLOCATION: &[u32] =
+    &[0x4030_5828, 0x4030_582a, 0x4030_5839, 0x4030_580a, 0x4030_580b, 0x4030_5824, 0x4030_5825, 0x401c_5820];
 
 const NEW_NAMESPACES: &[u32] = &[
     libc::CLONE_NEWNS as u32,

@@ -10,6 +10,7 @@ use crate::launch::plan::Layer;
 
 const SOFT_MEMORY: &str = "limits.memory is kept by a look every 250 ms, not by the kernel: what allocates faster is above it until then";
 const PROCESSES_OF_USER: &str = "limits.processes is not kept: without a user namespace or a pids cgroup the kernel counts all of the user's";
+const DISKS_UNCONFINED: &str = "limits.disk_reserve is kept on the file system of the workspace alone, and fallocate gets around it: there is no sandbox";
 const ESCAPES: &str = "without a pid namespace a process can become another user's and stay";
 
 impl Policy {
@@ -49,6 +50,9 @@ impl Policy {
                 let why = "for root only a pids cgroup limits it";
                 self.weaken(Layer::Cgroup, what, why, remedy::mend(Layer::Cgroup, machine))?;
             }
+        }
+        if limits.disk_reserve.value.is_some() && !self.layers.confined {
+            self.note(DISKS_UNCONFINED);
         }
         if self.watched(machine).memory_max_bytes > 0 {
             self.note(SOFT_MEMORY);
@@ -219,5 +223,8 @@ mod tests {
         let processes = |profile: &mut Profile| profile.limits.processes = Limit::soft(10);
         let policy = resolve(&with("unconfined", processes), &none).unwrap();
         assert_eq!(policy.notes, [PROCESSES_OF_USER]);
+        let reserve = |profile: &mut Profile| profile.limits.disk_reserve = Limit::soft(Bytes(1));
+        let policy = resolve(&with("unconfined", reserve), &none).unwrap();
+        assert_eq!(policy.notes, [DISKS_UNCONFINED]);
     }
 }

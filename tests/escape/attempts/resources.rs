@@ -101,8 +101,15 @@ if allowed(lambda: os.write(os.open('large', os.O_CREAT | os.O_WRONLY), bytes(1 
         "take space of a disk by the calls of xfs",
         "import fcntl
 with open('taken', 'wb') as file:
-    for request in (0x40305828, 0x4030582a, 0x40305839):
+    for request in (0x40305828, 0x4030582a, 0x40305839, 0x4030580a, 0x40305824):
         if allowed(lambda: fcntl.ioctl(file, request, struct.pack('hhqqiI16x', 0, 0, 0, 64 << 20, 0, 0))): got()",
+    ),
+    Attempt::python(
+        "have every file of a directory take more space than it holds",
+        "import fcntl
+with open('taken', 'wb') as file:
+    got_flags = fcntl.ioctl(file, 0x801c581f, bytes(28))
+    if allowed(lambda: fcntl.ioctl(file, 0x401c5820, got_flags)): got()",
     ),
     Attempt::python(
         "make more empty files than /tmp may hold",
