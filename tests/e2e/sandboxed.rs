@@ -1,5 +1,7 @@
 //! Real work inside the default profile, as everybody that the tests can be.
 
+use std::os::unix::fs::PermissionsExt;
+
 use dunlin_harness::{Running, User, World, require, users};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
@@ -195,6 +197,29 @@ fn who_is_in_no_file_of_the_hosts_has_a_name_inside() {
         "{}",
         told.err()
     );
+}
+
+#[test]
+fn a_terminal_that_has_its_own_link_to_node_finds_it_in_a_sandbox_made_for_another_one() {
+    for world in worlds() {
+        let made =
+            |name: &str| world.home().join(".local/share/fnm/node-versions").join(name).join("installation");
+        for name in ["one", "two"] {
+            let program = made(name).join("bin/node");
+            world.write(&program, &format!("#!/bin/sh\necho node {name}\n"));
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        }
+        let node_in = |terminal: &str| {
+            let link = world.path("run").join(terminal);
+            std::os::unix::fs::symlink(made(terminal), &link).expect("a link");
+            let mut client = world.client(&["run", "--no-tty", "--", "sh", "-c", "node"]);
+            client.env("PATH", format!("{}:/usr/bin:/bin", link.join("bin").display()));
+            let ran = Running::start(client).finish().expect(0);
+            assert!(!ran.err().contains("PATH entry"), "{}", ran.err());
+            ran.out()
+        };
+        assert_eq!((node_in("one"), node_in("two")), ("node one\n".to_owned(), "node two\n".to_owned()));
+    }
 }
 
 /// Runs a line of shell, with the client as `$0`, where user namespaces are refused; its daemon ends with it.

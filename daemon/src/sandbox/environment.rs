@@ -3,7 +3,10 @@
 //! Invariant: nothing comes from the daemon's own environment, and nothing that makes an interpreter run other code
 //! passes unless a person gave it a value. Later sources win: caller, defaults of the actor's kind, profile, sandbox. Pure.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use dunlin_sandbox_profiles::{Isolation, NetMode};
 
@@ -80,20 +83,35 @@ pub fn of_session(
     all.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value)).collect()
 }
 
-/// Entries of this session's PATH that its sandbox was born without, for `born`: programs there are not found inside.
-pub fn unseen_path_entries(policy: &Policy, born: &[PathBuf]) -> Vec<PathBuf> {
+/// This session's PATH in a sandbox that was born for `born`, and the entries of it that are not seen there: programs in them are not
+/// found. An entry that is unseen but leads, as `real` tells, to a place that is seen, is named by that place: fnm makes a link for
+/// every terminal.
+pub fn seen_path(
+    policy: &Policy,
+    born: &[PathBuf],
+    real: impl Fn(&Path) -> Option<PathBuf>,
+) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let path = &policy.caller.path;
     if policy.isolation == Isolation::None || path.iter().all(|entry| born.contains(entry)) {
-        return Vec::new();
+        return (path.clone(), Vec::new());
     }
     let grants = Grants::of(policy);
-    let shown: Vec<&PathBuf> = [&grants.read, &grants.overlay, &grants.write]
-        .into_iter()
-        .flatten()
-        .chain([&policy.workspace])
-        .collect();
-    let seen = |entry: &&PathBuf| born.contains(entry) || shown.iter().any(|shown| entry.starts_with(shown));
-    path.iter().filter(|entry| !seen(entry)).cloned().collect()
+    let shown = [&grants.read, &grants.overlay, &grants.write].into_iter().flatten();
+    let shown: Vec<&PathBuf> = shown.chain([&policy.workspace]).collect();
+    let seen = |entry: &Path| {
+        born.iter().any(|born| born == entry) || shown.iter().any(|shown| entry.starts_with(shown))
+    };
+    let mut unseen = Vec::new();
+    let as_seen = |entry: &PathBuf| {
+        if seen(entry) {
+            return entry.clone();
+        }
+        real(entry).filter(|real| seen(real)).unwrap_or_else(|| {
+            unseen.push(entry.clone());
+            entry.clone()
+        })
+    };
+    (path.iter().map(as_seen).collect(), unseen)
 }
 
 fn bytes(path: &std::path::Path) -> Vec<u8> {
@@ -102,8 +120,6 @@ fn bytes(path: &std::path::Path) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::sandbox::samples::{policy, want};
 
@@ -176,9 +192,13 @@ mod tests {
             ["/usr/bin", "/home/ada/.cargo/bin", "/home/ada/src/app/.venv/bin", "/home/ada/new/bin"];
         let mut policy = policy(&want("workspace-write"));
         let born = policy.caller.path.clone();
-        assert_eq!(unseen_path_entries(&policy, &born), [] as [PathBuf; 0]);
+        let links = |entry: &Path| entry.starts_with("/run").then(|| PathBuf::from("/usr/lib/node/bin"));
+        assert_eq!(seen_path(&policy, &born, links), (policy.caller.path.clone(), Vec::new()));
         policy.caller.path = entries.map(PathBuf::from).to_vec();
-        assert_eq!(unseen_path_entries(&policy, &born), [PathBuf::from("/home/ada/new/bin")]);
+        assert_eq!(seen_path(&policy, &born, links).1, [PathBuf::from("/home/ada/new/bin")]);
+        policy.caller.path = ["/run/user/1/terminal/bin", "/bin"].map(PathBuf::from).to_vec();
+        let path = ["/usr/lib/node/bin", "/bin"].map(PathBuf::from).to_vec();
+        assert_eq!(seen_path(&policy, &born, links), (path, Vec::new()));
     }
 
     #[test]

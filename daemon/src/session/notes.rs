@@ -1,6 +1,8 @@
 //! What whoever starts a session should know beyond what its sandbox was born with: about their PATH, and about the
 //! workspace's own profile.
 
+use std::{fs, path::Path};
+
 use super::{ActorKind, sandboxes::SandboxRecord, start::Start};
 use crate::{
     profiles::Profiles,
@@ -14,7 +16,8 @@ pub fn of_session(
     policy: &Policy,
     profiles: &Profiles,
 ) -> Vec<String> {
-    let unseen = environment::unseen_path_entries(policy, &sandbox.search_path);
+    let real = |entry: &Path| fs::canonicalize(entry).ok();
+    let (_, unseen) = environment::seen_path(policy, &sandbox.search_path, real);
     let there = unseen.iter().filter(|entry| entry.is_dir());
     let mut notes: Vec<String> = there
         .map(|entry| {

@@ -254,10 +254,27 @@ fn start_frame(start: &Start, sandbox: u64, policy: &Policy) -> Frame {
     session_limits::of_start(frame, &policy.profile.limits)
 }
 
+/// The caller's variables, in whose PATH what only has another name in this sandbox is called by that.
+fn with_seen_path(start: &Start, policy: &Policy, sandbox: &SandboxRecord) -> BTreeMap<String, Vec<u8>> {
+    let mut variables = start.placement.environment.clone();
+    let real = |entry: &Path| std::fs::canonicalize(entry).ok();
+    let (seen, _) = environment::seen_path(policy, &sandbox.search_path, real);
+    let names: BTreeMap<&PathBuf, &PathBuf> = policy.caller.path.iter().zip(&seen).collect();
+    if let Some(path) = variables.get_mut("PATH").filter(|_| seen != policy.caller.path) {
+        let text = String::from_utf8_lossy(path).into_owned();
+        let entries = std::env::split_paths(&text)
+            .map(|entry| names.get(&entry).map_or(entry.clone(), |name| (*name).clone()));
+        if let Ok(joined) = std::env::join_paths(entries) {
+            *path = joined.into_encoded_bytes();
+        }
+    }
+    variables
+}
+
 fn spec(start: &Start, cwd: &Path, policy: &Policy, sandbox: &SandboxRecord, id: &str) -> SpawnSpec {
     let model = start.actor.kind == ActorKind::Model;
     let reader = if model { environment::Reader::Model } else { environment::Reader::Person };
-    let variables = &start.placement.environment;
+    let variables = &with_seen_path(start, policy, sandbox);
     SpawnSpec {
         argv: start.argv.clone(),
         env: environment::of_session(policy, &sandbox.places, variables, reader, id),
