@@ -182,6 +182,27 @@ fn root_is_told_that_a_workspace_of_somebody_elses_is_closed_to_it() {
 }
 
 #[test]
+fn where_proc_hides_processes_sandboxes_work_and_tell_what_nobody_keeps() {
+    require!("root", geteuid().is_root(), "only root can mount such a /proc");
+    let wrapper = ["unshare", "-m", "sh", "-c", "mount -t proc -o hidepid=2 proc /proc && exec \"$@\"", "sh"];
+    let world = World::wrapped_by_root(User::Ordinary, &wrapper.map(str::to_owned));
+    let ran = world.dunlin(&["run", "--no-tty", "--", "echo", "works"]).expect(0);
+    assert_eq!(ran.out(), "works\n");
+    assert!(ran.err().contains("limits.disk_reserve is not kept: /proc hides processes"), "{}", ran.err());
+    let call = json!({"input": "*** Begin Patch\n*** Add File: f\n+patched\n*** End Patch\n"}).to_string();
+    assert_eq!(world.dunlin(&["tool", "apply_patch", &call]).expect(0).json()["exit_code"], 0);
+    let asks = exec(&world, &json!({"input": "read -r name; echo hello $name", "name": "asks"}));
+    assert_eq!(asks["running"], true, "{asks}");
+    let told = exec(&world, &json!({"session_id": "asks", "input": ["ann\n"]}));
+    assert_eq!(told["exit_code"], 0, "{told}");
+    world
+        .dunlin(&["run", "--detach", "--name", "long", "--", "sh", "-c", "setsid sleep 1000 & sleep 1000"])
+        .expect(0);
+    world.dunlin(&["kill", "long"]).expect(0);
+    assert_eq!(world.session("long")["survivors"], 0);
+}
+
+#[test]
 fn who_is_in_no_file_of_the_hosts_has_a_name_inside() {
     let world = World::of(*users().last().expect("somebody"));
     require!("an account of no file", world.finish("id", &["-un"]).code() != 0, "the tests' user has one");

@@ -10,6 +10,10 @@ use crate::launch::plan::Layer;
 
 const SOFT_MEMORY: &str = "limits.memory is kept by a look every 250 ms, not by the kernel: what allocates faster is above it until then";
 const PROCESSES_OF_USER: &str = "limits.processes is not kept: without a user namespace or a pids cgroup the kernel counts all of the user's";
+const MEMORY_HIDDEN: &str =
+    "limits.memory is not kept: /proc hides processes (hidepid), and there is no memory cgroup";
+const DISKS_HIDDEN: &str =
+    "limits.disk_reserve is not kept: /proc hides processes (hidepid), so nobody sees what they write";
 const DISKS_UNCONFINED: &str = "limits.disk_reserve is kept on the file system of the workspace alone, and fallocate gets around it: there is no sandbox";
 const ESCAPES: &str = "without a pid namespace a process can become another user's and stay";
 
@@ -51,11 +55,14 @@ impl Policy {
                 self.weaken(Layer::Cgroup, what, why, remedy::mend(Layer::Cgroup, machine))?;
             }
         }
-        if limits.disk_reserve.value.is_some() && !self.layers.confined {
+        let Watched { memory_max_bytes, disk_reserve_bytes } = self.watched(machine);
+        if disk_reserve_bytes > 0 && machine.processes_hidden {
+            self.note(DISKS_HIDDEN);
+        } else if disk_reserve_bytes > 0 && !self.layers.confined {
             self.note(DISKS_UNCONFINED);
         }
-        if self.watched(machine).memory_max_bytes > 0 {
-            self.note(SOFT_MEMORY);
+        if memory_max_bytes > 0 {
+            self.note(if machine.processes_hidden { MEMORY_HIDDEN } else { SOFT_MEMORY });
         }
         Ok(())
     }
@@ -226,5 +233,12 @@ mod tests {
         let reserve = |profile: &mut Profile| profile.limits.disk_reserve = Limit::soft(Bytes(1));
         let policy = resolve(&with("unconfined", reserve), &none).unwrap();
         assert_eq!(policy.notes, [DISKS_UNCONFINED]);
+        let hidden = Machine { processes_hidden: true, ..none };
+        let both = |profile: &mut Profile| {
+            memory(profile);
+            reserve(profile);
+        };
+        let policy = resolve(&with("workspace-write", both), &hidden).unwrap();
+        assert_eq!(policy.notes, [DISKS_HIDDEN, MEMORY_HIDDEN]);
     }
 }

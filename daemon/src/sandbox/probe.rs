@@ -40,6 +40,8 @@ pub struct Machine {
     pub container: Option<String>,
     /// An AppArmor profile is enforced on the daemon, as container managers do.
     pub apparmor_confined: bool,
+    /// /proc hides the processes of others (hidepid), and with them what a sandbox has: its init is nobody's to look into.
+    pub processes_hidden: bool,
     /// Windows Subsystem for Linux.
     pub wsl: bool,
     /// Directories of the daemon (runtime, state, configuration) that no sandbox may see.
@@ -82,6 +84,7 @@ impl Machine {
             overlay: version(&release) >= (5, 11) && has_overlay(),
             container: container(),
             apparmor_confined: label.ends_with("(enforce)"),
+            processes_hidden: fs::read("/proc/1/stat").is_err(),
             wsl: release.to_ascii_lowercase().contains("microsoft"),
             release,
             daemon_directories: resolved(daemon_directories),
