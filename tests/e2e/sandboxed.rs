@@ -203,6 +203,19 @@ fn where_proc_hides_processes_sandboxes_work_and_tell_what_nobody_keeps() {
 }
 
 #[test]
+fn who_has_no_home_has_one_inside() {
+    for (user, home) in users().into_iter().flat_map(|user| [(user, "/"), (user, "/nonexistent")]) {
+        let world = World::of(user);
+        let line =
+            "cd && mkdir -p .cache/tool && echo x > .cache/tool/file && git config --global user.name || pwd";
+        let mut client = world.client(&["run", "--no-tty", "--", "sh", "-c", line]);
+        client.env("HOME", home);
+        let ran = Running::start(client).finish().expect(0);
+        assert_eq!(ran.out(), "/tmp/home\n", "{home} as {user:?}: {}", ran.err());
+    }
+}
+
+#[test]
 fn who_is_in_no_file_of_the_hosts_has_a_name_inside() {
     let world = World::of(*users().last().expect("somebody"));
     require!("an account of no file", world.finish("id", &["-un"]).code() != 0, "the tests' user has one");

@@ -32,9 +32,7 @@ impl Places {
         if policy.isolation == Isolation::None {
             return Self { home, ..Self::default() };
         }
-        let home_is_private = policy.profile.fs.home == Home::Private
-            && !home.starts_with(&policy.workspace)
-            && is_apart(&home);
+        let home_is_private = policy.profile.fs.home == Home::Private && !home.starts_with(&policy.workspace);
         if !policy.layers.namespaces.mount {
             let runtime = stand_in.join("run");
             return Self {
@@ -46,19 +44,22 @@ impl Places {
             };
         }
         let shared_tmp = policy.workspace == Path::new("/tmp") && policy.workspace_access == Access::Read;
+        let temporary = PathBuf::from(if shared_tmp { "/var/tmp" } else { "/tmp" });
+        let home = if home_is_private && !is_apart(&home) { temporary.join("home") } else { home };
         let runtime = PathBuf::from(format!("/run/user/{uid}"));
         let config = if home_is_private { home.join(".gitconfig") } else { runtime.join("gitconfig") };
         Self {
             home,
             home_is_private,
-            temporary: Some(PathBuf::from(if shared_tmp { "/var/tmp" } else { "/tmp" })),
+            temporary: Some(temporary),
             runtime: Some(runtime),
             git_config: Some(config),
         }
     }
 }
 
-/// Whether a HOME is a directory of its own: a service's may be `/` or lie in a system directory.
+/// Whether a HOME is a directory of its own: that of a service, or of whoever is in no file of accounts, may be `/` or lie in a system
+/// directory. It gets another one inside.
 fn is_apart(home: &Path) -> bool {
     let shared = ["/usr", "/etc", "/bin", "/sbin", "/dev", "/proc", "/sys", "/nonexistent"];
     home.is_absolute() && home != Path::new("/") && !shared.iter().any(|root| home.starts_with(root))
