@@ -203,6 +203,20 @@ fn where_proc_hides_processes_sandboxes_work_and_tell_what_nobody_keeps() {
 }
 
 #[test]
+fn a_cache_directory_that_is_a_link_takes_new_caches_and_the_hosts_stay_as_they_are() {
+    for world in worlds() {
+        let elsewhere = world.path("elsewhere");
+        world.write(&elsewhere.join("pip/known"), "x");
+        std::os::unix::fs::symlink(&elsewhere, world.home().join(".cache")).expect("a link");
+        let line = "cat ~/.cache/pip/known && echo y > ~/.cache/pip/new && mkdir ~/.cache/tool && echo z > ~/.cache/tool/new && ls ~/.cache";
+        let ran = world.dunlin(&["run", "--no-tty", "--", "sh", "-c", line]).expect(0);
+        assert_eq!(ran.out(), "xpip\ntool\n");
+        let left: Vec<_> = ["pip/known", "pip/new", "tool"].map(|name| elsewhere.join(name).exists()).into();
+        assert_eq!(left, [true, false, false]);
+    }
+}
+
+#[test]
 fn who_has_no_home_has_one_inside() {
     for (user, home) in users().into_iter().flat_map(|user| [(user, "/"), (user, "/nonexistent")]) {
         let world = World::of(user);

@@ -124,7 +124,10 @@ fn landlock(abi: u8, policy: &Policy, view: &FsView, places: &Places, binds: &Bi
 /// In a root of its own everything that is there may be read; the mounts say what is there.
 fn rules_inside(places: &Places, binds: &Binds) -> Vec<LandlockRule> {
     let mut rules = vec![rule("/", LandlockAccess::Read), rule("/dev", LandlockAccess::Device)];
-    let writable = base::writable(places).into_iter().chain([PathBuf::from("/proc")]);
+    let behind =
+        Some(&places.home).filter(|_| places.home_is_private).map(|home| binds.own_behind_links(home));
+    let writable =
+        base::writable(places).into_iter().chain(behind.unwrap_or_default()).chain([PathBuf::from("/proc")]);
     rules.extend(writable.map(|path| rule(path, LandlockAccess::Write)));
     let granted = binds.shown.iter().filter(|(_, shown)| **shown != Shown::Read);
     rules.extend(granted.map(|(path, _)| rule(path, LandlockAccess::Write)));

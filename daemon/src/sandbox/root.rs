@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use dunlin_sandbox_profiles as profiles;
@@ -95,6 +95,22 @@ impl Binds {
         None
     }
 
+    /// Directories elsewhere that hidden links of HOME (`~/.cache`) lead to, and of which only some of what lies in them is shown. They
+    /// are the sandbox's own, as HOME is: what is not there yet can be made.
+    pub fn own_behind_links(&self, home: &Path) -> Vec<PathBuf> {
+        let is_hidden = |link: &&PathBuf| {
+            let name = link.strip_prefix(home).ok().and_then(|below| below.to_str());
+            name.is_some_and(|name| name.starts_with('.'))
+        };
+        let hidden = self.links.iter().filter(|(link, _)| is_hidden(link));
+        let real = hidden.filter_map(|(link, to)| normal(&link.parent()?.join(to)));
+        let own = |real: &PathBuf| {
+            let based = self.base.iter().any(|base| real.starts_with(base) || base.starts_with(real));
+            !based && self.covering(real).is_none() && self.shown.keys().any(|shown| shown.starts_with(real))
+        };
+        real.filter(own).collect()
+    }
+
     /// What is shown below a directory, and links in it, without what lies below another of them.
     pub fn below(&self, directory: &Path) -> Vec<&Path> {
         let all = self.shown.keys().chain(self.links.keys()).map(PathBuf::as_path);
@@ -127,6 +143,19 @@ impl Binds {
     }
 }
 
+/// A path without `.` and `..`; `None` if it leads above the root.
+fn normal(path: &Path) -> Option<PathBuf> {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => drop(normal.pop().then_some(())?),
+            other => normal.push(other),
+        }
+    }
+    Some(normal)
+}
+
 /// Every mount step of the policy's root.
 pub fn steps(
     policy: &Policy,
@@ -147,6 +176,11 @@ pub fn steps(
             let size_bytes = policy.profile.fs.tmp_size.0;
             steps.push(MountStep::Overlay { target: path.clone(), size_bytes });
         }
+    }
+    if places.home_is_private {
+        let size_bytes = policy.profile.fs.tmp_size.0;
+        let own = binds.own_behind_links(&places.home).into_iter();
+        steps.extend(own.map(|target| MountStep::Tmpfs { target, size_bytes, mode: 0o700 }));
     }
     for (target, to) in &binds.links {
         let taken = binds.base.iter().any(|own| own.starts_with(target))

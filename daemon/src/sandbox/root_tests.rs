@@ -195,6 +195,24 @@ fn what_a_wider_grant_shows_already_is_not_mounted_again() {
 }
 
 #[test]
+fn what_a_link_of_home_leads_to_is_the_sandboxs_own_but_for_what_is_shown() {
+    let host = ["/home/ada/.cache/pip/", "/usr/", "/home/ada/", "/home/ada/src/app/"];
+    let mut view = view(&host, &[]);
+    let trace = view.traces.get_mut(Path::new("/home/ada/.cache/pip")).unwrap();
+    trace.real = PathBuf::from("/scratch/ada/cache/pip");
+    trace.links = vec![(PathBuf::from("/home/ada/.cache"), PathBuf::from("../../scratch/./ada/cache"))];
+    let steps = plan(&want("workspace-write"), &view);
+    check(
+        &steps,
+        &[
+            ("/scratch/ada/cache", &["tmpfs"]),
+            ("/scratch/ada/cache/pip", &["bind Read", "overlay"]),
+            ("/home/ada/.cache", &["link ../../scratch/./ada/cache"]),
+        ],
+    );
+}
+
+#[test]
 fn accounts_are_completed_where_they_are_seen() {
     let mut view = view(HOST, &[]);
     view.accounts = ["/etc/passwd", "/srv/passwd"]
