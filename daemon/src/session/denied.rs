@@ -50,16 +50,22 @@ pub fn look(text: &str, profile: &str, confinement: Confinement) -> Denied {
     if !confinement.confined {
         return Denied::default();
     }
-    let file = |line: &str| {
-        ["Read-only file system", "Permission denied", "Operation not permitted", "Device or resource busy"]
-            .iter()
-            .any(|words| line.contains(words))
-    };
     let net = |line: &str| confinement.network_closed && is_network(line);
-    let lines: Vec<&str> = text.lines().filter(|line| file(line) || net(line)).collect();
+    let denied = |line: &str| says(line, FILES) || says(line, FULL) || is_reservation(line) || net(line);
+    let lines: Vec<&str> = text.lines().filter(|line| denied(line)).collect();
     let Some(first) = lines.first() else { return Denied::default() };
     let hint = if lines.iter().any(|line| net(line)) {
         format!("profile {profile} has no network; a person can allow hosts with --allow-host HOST")
+    } else if says(first, FULL) {
+        format!(
+            "probably fs.tmp_size of profile {profile}: /tmp, HOME and each cache hold no more than that, in memory; large files belong in the \
+             workspace, and a person can raise it in a profile"
+        )
+    } else if is_reservation(first) {
+        format!(
+            "profile {profile} keeps limits.disk_reserve, so no more than 16 MiB of a file are reserved at once: write it instead; a person \
+             can lift that with `disk_reserve = \"unlimited\"` in a profile"
+        )
     } else if first.contains(".git") {
         format!(
             "profile {profile} keeps git's configuration and hooks read-only, because the host runs them later: git left out what it \
@@ -73,6 +79,13 @@ pub fn look(text: &str, profile: &str, confinement: Confinement) -> Denied {
     let short = |line: &&str| line.trim().chars().take(LINE_MAX_CHARS).collect();
     Denied { lines: lines.iter().take(LINES_MAX).map(short).collect(), hint }
 }
+
+/// What programs print of a file that may not be touched.
+const FILES: &[&str] =
+    &["Read-only file system", "Permission denied", "Operation not permitted", "Device or resource busy"];
+
+/// What they print where there is no room.
+const FULL: &[&str] = &["No space left on device", "ENOSPC"];
 
 /// What programs print when there is no way to a host: first of names, then of addresses.
 const UNRESOLVED: &[&str] = &[
@@ -96,8 +109,16 @@ const UNREACHED: &[&str] =
 const OWN: &[&str] = &["localhost", "127.0.0.1", "[::1]", " ::1"];
 
 fn is_network(line: &str) -> bool {
-    let says = |words: &[&str]| words.iter().any(|words| line.contains(words));
-    says(UNRESOLVED) || says(UNREACHED) && !says(OWN)
+    says(line, UNRESOLVED) || says(line, UNREACHED) && !says(line, OWN)
+}
+
+/// Space that was asked for ahead of writing.
+fn is_reservation(line: &str) -> bool {
+    line.contains("fallocate") && line.contains("not supported")
+}
+
+fn says(line: &str, words: &[&str]) -> bool {
+    words.iter().any(|words| line.contains(words))
 }
 
 #[cfg(test)]
@@ -124,6 +145,8 @@ mod tests {
             "--allow-host",
         );
         check("curl: (7) Failed to connect to localhost port 80: Couldn't connect to server", true, "");
+        check("cp: error writing '/tmp/x': No space left on device", true, "fs.tmp_size");
+        check("fallocate: fallocate failed: Operation not supported", true, "disk_reserve = \"unlimited\"");
         check("all is well", true, "");
         check("touch: cannot touch '/usr/x': Read-only file system", false, "");
     }
