@@ -48,6 +48,23 @@ while True:
                 pass
 "#;
 
+/// Makes a new worktree's directory a repository of its own, as soon as git has made it.
+const OWNING: &str = r#"
+import glob, os
+print("spins", flush=True)
+while True:
+    for directory in glob.glob(".git/worktrees/*"):
+        try:
+            if os.path.getsize(directory + "/commondir") == 0: continue
+            os.unlink(directory + "/commondir")
+            os.symlink("../../objects", directory + "/objects")
+            os.symlink("../../refs", directory + "/refs")
+            with open(directory + "/config", "w") as file:
+                file.write("[core]\n\tfsmonitor = touch ../evil-ran; false\n")
+        except OSError:
+            pass
+"#;
+
 /// Writes down every process that is ever seen inside.
 const SEEING: &str = r#"
 import os
@@ -360,6 +377,24 @@ fn who_points_a_new_worktree_of_the_hosts_elsewhere_ends_its_sandbox() {
         assert_refused(&world, &["echo ../../../evil > .git/worktrees/tree/commondir"]);
         let common = world.workspace().join(".git/worktrees/tree/commondir");
         assert_eq!(fs::read_to_string(common).expect("a pointer"), "../..\n");
+    });
+}
+
+#[test]
+fn who_makes_a_new_worktree_of_the_hosts_a_repository_of_its_own_ends_its_sandbox() {
+    each(&["python3", "-c", OWNING], |world| {
+        until("it spins", || world.dunlin(&["logs", "inside"]).out().contains("spins").then_some(()));
+        let tree = world.home().join("tree").display().to_string();
+        until("it is guarded, or the sandbox was ended", || {
+            let _ = world.finish("git", &["worktree", "add", "-q", "-f", &tree]);
+            let guarded = !noted(&world, "sandbox.worktree_guarded", "worktrees/tree").is_empty();
+            let ended = world.session("inside")["state"] != "running";
+            (guarded || ended).then_some(())
+        });
+        if world.session("inside")["state"] != "running" {
+            return until_breached(&world, "worktrees/tree");
+        }
+        assert_refused(&world, &["rm .git/worktrees/tree/commondir"]);
     });
 }
 

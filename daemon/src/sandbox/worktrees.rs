@@ -71,16 +71,16 @@ pub fn unguarded(repository: &Path, guards: &[Guard]) -> Vec<PathBuf> {
 
 /// Looks at one of them.
 pub fn look(repository: &Path, directory: &Path, workspace: &Path) -> Found {
-    let Some(pointer) = Pointer::of(directory) else { return Found::Unborn };
+    let Some(pointer) = Pointer::of(directory) else { return unborn(directory) };
     let text = match regular::read(&directory.join("commondir")) {
         Ok(text) => text,
         // It went since it was seen: somebody removes the worktree.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Unborn,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return unborn(directory),
         Err(_) => return doubt("commondir is no file"),
     };
     if text.is_empty() {
         // Somebody writes it right now: that makes an event of its own.
-        return Found::Unborn;
+        return unborn(directory);
     }
     let named = fs::canonicalize(directory.join(text.trim())).ok();
     if named != fs::canonicalize(repository).ok() {
@@ -94,6 +94,16 @@ pub fn look(repository: &Path, directory: &Path, workspace: &Path) -> Found {
         Some(link) if !link.starts_with(workspace) => Found::Outside(guards(directory, &text)),
         _ => Found::Inside(pointer),
     }
+}
+
+/// Without a pointer the host's git takes a directory that has `objects` for a repository of its own, and obeys its `config`. Git makes
+/// neither of them in a worktree's.
+fn unborn(directory: &Path) -> Found {
+    let own =
+        ["config", "objects"].into_iter().find(|name| fs::symlink_metadata(directory.join(name)).is_ok());
+    own.map_or(Found::Unborn, |name| {
+        Found::Doubt(format!("it has {name} and no commondir: a repository of its own"))
+    })
 }
 
 /// What holds a worktree of the host's: its directory in place, and its pointers as they are.
@@ -165,6 +175,12 @@ mod tests {
         let place = Place::new();
         place.lie_in("outside");
         assert_eq!(place.look(), Found::Unborn);
+        for name in ["config", "objects"] {
+            let own = place.path("app/.git/worktrees/tree").join(name);
+            std::os::unix::fs::symlink("../../gone", &own).unwrap();
+            assert!(matches!(place.look(), Found::Doubt(_)), "{name}");
+            fs::remove_file(own).unwrap();
+        }
         place.write("app/.git/worktrees/tree/commondir", "../..\n");
         let Found::Outside(guards) = place.look() else { panic!("it is the host's") };
         let names: Vec<_> =
