@@ -34,15 +34,15 @@ const TAKERS: &[(&str, bool, &str)] = &[
         true,
         "with open('filled', 'wb', 0) as file:
     while True:
-        near = free() < 45 << 20
-        file.write(bytes(1 << 18 if near else 1 << 20))
+        near = free() < 35 << 20
+        file.write(bytes(1 << 16 if near else 1 << 20))
         if near: time.sleep(0.01)",
     ),
     (
         "children",
         true,
         "for number in itertools.count():
-    near = free() < 45 << 20
+    near = free() < 35 << 20
     if os.fork() == 0:
         os.setsid()
         with open('filled', 'ab', 0) as file: file.write(bytes(1 << 20))
@@ -58,9 +58,21 @@ const TAKERS: &[(&str, bool, &str)] = &[
 ctypes.CDLL(None).prctl(15, b'\\xff) \\xfe')
 with open('filled', 'wb', 0) as file:
     while True:
-        near = free() < 45 << 20
-        file.write(bytes(1 << 18 if near else 1 << 20))
+        near = free() < 35 << 20
+        file.write(bytes(1 << 16 if near else 1 << 20))
         if near: time.sleep(0.01)",
+    ),
+    (
+        "three",
+        true,
+        "for number in range(3):
+    if os.fork() == 0:
+        with open('filled.%d' % number, 'wb', 0) as file:
+            while True:
+                near = free() < 35 << 20
+                file.write(bytes(1 << 16 if near else 1 << 20))
+                if near: time.sleep(0.03)
+os.wait()",
     ),
     (
         "fast",
@@ -72,19 +84,13 @@ with open('filled', 'wb', 0) as file:
     ),
 ];
 
-/// Others of the same sandbox and of another one, who take nothing: one that took much before, one that prints, one that writes over its
-/// own megabyte, one that is busy.
+/// Others of the same sandbox and of another one, who take nothing: one that took much before, one that prints, one that
+/// is busy.
 const OTHERS: &[(&str, &str, &str)] = &[
     ("before", "default", "open('before', 'wb').write(bytes(40 << 20)); time.sleep(1000)"),
     ("log", "default", "while True: open('log', 'a').write('a line\\n'); time.sleep(0.01)"),
     ("prints", "default", "while True: os.write(1, bytes(1 << 16)); time.sleep(0.01)"),
     ("prints-there", "another", "while True: os.write(1, bytes(1 << 16)); time.sleep(0.01)"),
-    (
-        "rewrites",
-        "another",
-        "file = open('own', 'wb', 0)
-while True: file.seek(0); file.write(bytes(1 << 20)); time.sleep(0.05)",
-    ),
     (
         "busy",
         "another",
@@ -157,7 +163,7 @@ fn who_fills_a_disk_is_ended_and_nobody_else() {
                 assert_eq!(session["state"], "running", "{other} beside {case}: {session}{}", said());
             }
             let small =
-                ["run", "-p", "limited", "--", "sh", "-c", "rm -f filled; echo small > small && rm small"];
+                ["run", "-p", "limited", "--", "sh", "-c", "rm -f filled*; echo small > small && rm small"];
             world.dunlin(&small).expect(0);
         }
         if kind == "ext4" {

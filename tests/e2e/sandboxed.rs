@@ -188,7 +188,7 @@ fn where_proc_hides_processes_sandboxes_work_and_tell_what_nobody_keeps() {
     let world = World::wrapped_by_root(User::Ordinary, &wrapper.map(str::to_owned));
     let ran = world.dunlin(&["run", "--no-tty", "--", "echo", "works"]).expect(0);
     assert_eq!(ran.out(), "works\n");
-    assert!(ran.err().contains("limits.disk_reserve is not kept: /proc hides processes"), "{}", ran.err());
+    assert!(ran.err().contains("limits.disk_reserve is not kept: /proc does not show"), "{}", ran.err());
     let call = json!({"input": "*** Begin Patch\n*** Add File: f\n+patched\n*** End Patch\n"}).to_string();
     assert_eq!(world.dunlin(&["tool", "apply_patch", &call]).expect(0).json()["exit_code"], 0);
     let asks = exec(&world, &json!({"input": "read -r name; echo hello $name", "name": "asks"}));
@@ -217,6 +217,25 @@ fn a_cache_directory_that_is_a_link_takes_new_caches_and_the_hosts_stay_as_they_
 }
 
 #[test]
+fn no_command_moves_the_workspace_away_from_under_the_next_one() {
+    for world in worlds() {
+        let workspace = world.home().join("src/team/app");
+        world.write(&workspace.join("kept"), "x");
+        let run = |line: &str| {
+            let mut client = world.client(&["run", "--no-tty", "--", "sh", "-c", line]);
+            client.current_dir(&workspace);
+            Running::start(client).finish()
+        };
+        let moved = run(
+            "mkdir ../other && mv ~/src/team ~/src/away || mv ~/src ~/away || rmdir ~/src/team; mkdir -p ~/src/team/app",
+        );
+        assert!(moved.err().contains("busy"), "{}", moved.err());
+        run("echo made > made").expect(0);
+        assert_eq!(std::fs::read_to_string(workspace.join("made")).expect("a file of the host's"), "made\n");
+    }
+}
+
+#[test]
 fn who_has_no_home_has_one_inside() {
     for (user, home) in users().into_iter().flat_map(|user| [(user, "/"), (user, "/nonexistent")]) {
         let world = World::of(user);
@@ -233,7 +252,7 @@ fn who_has_no_home_has_one_inside() {
 fn who_is_in_no_file_of_the_hosts_has_a_name_inside() {
     let world = World::of(*users().last().expect("somebody"));
     require!("an account of no file", world.finish("id", &["-un"]).code() != 0, "the tests' user has one");
-    let line = "id -un; id -gn; getent passwd \"$(id -u)\" root | cut -d: -f1,3,6; echo x >> /etc/passwd || ls /.cover";
+    let line = "id -un; id -gn; getent passwd \"$(id -u)\" root | cut -d: -f1,3,6; echo x >> /etc/passwd || echo y >> /.dunlin/etc/passwd";
     let mut client = world.client(&["run", "--no-tty", "--", "sh", "-c", line]);
     client.env("USER", "ann");
     let told = Running::start(client).finish();
@@ -241,7 +260,7 @@ fn who_is_in_no_file_of_the_hosts_has_a_name_inside() {
     let uid = world.finish("id", &["-u"]).expect(0).out();
     assert_eq!(told.out(), format!("ann\nann\nann:{}:{home}\nroot:0:/root\n", uid.trim()), "{}", told.err());
     assert!(
-        told.err().contains("cannot create /etc/passwd") && told.err().contains("No such file"),
+        told.err().contains("cannot create /etc/passwd") && told.err().contains("cannot create /.dunlin"),
         "{}",
         told.err()
     );

@@ -145,7 +145,7 @@ fn lock(place: &Place) -> Result<Flock<File>, BootError> {
         .mode(0o600)
         .open(&path)
         .map_err(failed)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+    match taken(file) {
         Ok(mut lock) => {
             lock.set_len(0).map_err(failed)?;
             let said = [format!("{}\n", std::process::id()).as_bytes(), place.socket.as_os_str().as_bytes()]
@@ -165,6 +165,21 @@ fn lock(place: &Place) -> Result<Flock<File>, BootError> {
         }
     }
 }
+
+/// The lock on a file; clients hold it for a moment to see whether somebody has it.
+fn taken(mut file: File) -> Result<Flock<File>, ()> {
+    for _ in 0..LOCK_TRIES {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((again, _)) => file = again,
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Err(())
+}
+
+/// How often a keeper tries to be the only one.
+const LOCK_TRIES: u32 = 20;
 
 /// A worker whose keeper died closes the socket within this. The lock says that its keeper is gone.
 const DYING: Duration = Duration::from_secs(3);

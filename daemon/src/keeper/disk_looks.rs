@@ -2,9 +2,11 @@
 //!
 //! No quota of the kernel's counts by sandbox. So the time to the next look is what a fast machine takes to the floor, and at each
 //! look every process of a session is asked what it wrote. Invariant: a session is named only if less than the floor is free of a
-//! disk that it can write to, less than at the look before, and what it wrote since explains at least half of that; of several the one
-//! that wrote most. What nobody's writing explains (another program of the host's, directories and attributes, processes that were gone
-//! before they were asked) names nobody. A thread of its own: any of this may wait.
+//! disk that it can write to, less than at the look before, and what all that are below their floor wrote since explains at least half of
+//! that (who of late wrote more while nothing went than while it did is left out); of several the one that wrote most, else one with a
+//! process that may not be asked. What no writing explains (another program
+//! of the host's, directories and attributes, processes that were gone before they were asked) names nobody. A thread of its own: any of
+//! this may wait.
 
 use std::{
     collections::HashMap,
@@ -23,7 +25,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::processes::{NO_SESSION, Walk};
+use super::processes::{Met, NO_SESSION, Walk};
 
 /// Between two looks at a disk that has little more than its floor.
 const LOOK_CLOSELY: Duration = Duration::from_millis(50);
@@ -39,6 +41,12 @@ const PAUSE: u32 = 10;
 
 /// More is not written in a second.
 const BYTES_PER_SECOND: u64 = 8 << 30;
+
+/// How many times as much as went somebody may have written who took it: first who is likely, then who is not.
+const TIMES_WENT: [u64; 2] = [2, 4];
+
+/// After this long half of how a session used to write is forgotten.
+const MEMORY: Duration = Duration::from_secs(10);
 
 /// Below the floor nobody is asked for less.
 const BYTES_TOLD: u64 = 1 << 20;
@@ -71,8 +79,8 @@ struct Sandbox {
     floors: HashMap<u64, u64>,
     /// By their reapers' numbers inside.
     sessions: HashMap<i32, u64>,
-    /// What each process had written at the look before.
-    seen: HashMap<Life, Written>,
+    /// What each session's processes had written at the look before.
+    seen: HashMap<u64, Written>,
 }
 
 struct Disk {
@@ -81,18 +89,29 @@ struct Disk {
     /// What was free when taking was last counted from nothing, and at the last look.
     mark: u64,
     free: u64,
-    /// What each session wrote since the mark.
-    taken: HashMap<u64, u64>,
+    /// What each session wrote.
+    wrote: HashMap<u64, Wrote>,
+    forgot: Option<Instant>,
 }
 
-/// A process, told from others that had its number by its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Life(Pid, u64);
+/// What a session wrote, as far as it can be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Wrote {
+    /// Since the last look, and since the mark.
+    now: u64,
+    since_mark: u64,
+    /// Of late, while the disk got less, and while it did not: who writes over and over again in one place takes nothing.
+    taking: u64,
+    in_place: u64,
+    /// It has a process that may not be asked.
+    hides: bool,
+}
 
-/// Bytes that a process, and those that it waited for, gave to disks and to anything.
+/// Bytes that processes, and those that they waited for, gave to disks, took back before they were there, and gave to anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Written {
     to_disks: u64,
+    taken_back: u64,
     to_anything: u64,
 }
 
@@ -163,7 +182,7 @@ impl Looks {
                     sandbox.sessions.retain(|_, known| *known != session);
                 }
                 for disk in self.disks.values_mut() {
-                    disk.taken.remove(&session);
+                    disk.wrote.remove(&session);
                 }
             }
         }
@@ -174,8 +193,8 @@ impl Looks {
         let device = fstat(&place).ok()?.st_dev;
         let (free, _) = room(&place)?;
         let in_memory = fstatfs(place.as_fd()).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC);
-        let taken = HashMap::new();
-        self.disks.entry(device).or_insert(Disk { place, in_memory, mark: free, free, taken });
+        let wrote = HashMap::new();
+        self.disks.entry(device).or_insert(Disk { place, in_memory, mark: free, free, wrote, forgot: None });
         Some(device)
     }
 
@@ -187,11 +206,13 @@ impl Looks {
     /// Asks every process, then every disk, and returns who is to be ended.
     fn look(&mut self) -> Vec<u64> {
         for sandbox in self.sandboxes.values_mut() {
-            for (session, written) in sandbox.ask() {
+            for (session, (written, hides)) in sandbox.ask() {
                 for device in sandbox.floors.keys() {
                     let Some(disk) = self.disks.get_mut(device) else { continue };
-                    let bytes = if disk.in_memory { written.to_anything } else { written.to_disks };
-                    *disk.taken.entry(session).or_default() += bytes;
+                    let on_disk = written.to_disks.saturating_sub(written.taken_back);
+                    let wrote = disk.wrote.entry(session).or_default();
+                    wrote.now = if disk.in_memory { written.to_anything } else { on_disk };
+                    wrote.hides |= hides;
                 }
             }
         }
@@ -201,8 +222,10 @@ impl Looks {
                 .flat_map(|session| sandbox.floors.iter().map(|(device, least)| (*session, *device, *least)))
         });
         let floors: Vec<(u64, u64, u64)> = floors.collect();
+        let now = Instant::now();
         let judge = |(device, disk): (&u64, &mut Disk)| {
             let free = room(&disk.place).map_or(u64::MAX, |(free, _)| free);
+            disk.note(free, now);
             let of_disk = floors.iter().filter(|(_, of, _)| of == device);
             disk.judge(free, &of_disk.map(|(session, _, least)| (*session, *least)).collect())
         };
@@ -217,30 +240,62 @@ impl Looks {
 }
 
 impl Sandbox {
-    /// What each session wrote since the last time.
-    fn ask(&mut self) -> HashMap<u64, Written> {
-        let mut by_session: HashMap<u64, Written> = HashMap::new();
-        let mut seen = HashMap::new();
+    /// What each session wrote since the last time, and whether it has a process that may not be asked. A process that is waited for
+    /// takes its counts to its parent, so what counts is the rise of all of a session's together.
+    fn ask(&mut self) -> HashMap<u64, (Written, bool)> {
+        let mut sums: HashMap<u64, (Written, bool)> = HashMap::new();
         let mut walk = Walk::new(self.init, self.sessions.clone());
         while !self.sessions.is_empty()
-            && let Some((pid, session)) = walk.step()
+            && let Some(Met { pid, session, ours }) = walk.step()
         {
             if session == NO_SESSION {
                 continue;
             }
-            let (life, written) = (Life(pid, start_of(pid)), written(pid));
-            let before = self.seen.get(&life).copied().unwrap_or_default();
-            let sum = by_session.entry(session).or_default();
-            sum.to_disks += written.to_disks.saturating_sub(before.to_disks);
-            sum.to_anything += written.to_anything.saturating_sub(before.to_anything);
-            seen.insert(life, written);
+            let (sum, hides) = sums.entry(session).or_default();
+            match written(pid) {
+                Ok(written) => sum.add(written),
+                // A reaper cannot be looked into, and writes nothing.
+                Err(error) => *hides |= error.kind() == io::ErrorKind::PermissionDenied && !ours,
+            }
         }
-        self.seen = seen;
-        by_session
+        let seen = std::mem::replace(&mut self.seen, sums.iter().map(|(id, (sum, _))| (*id, *sum)).collect());
+        let before = |session: &u64| seen.get(session).copied().unwrap_or_default();
+        sums.into_iter().map(|(id, (sum, hides))| (id, (sum.since(before(&id)), hides))).collect()
+    }
+}
+
+impl Written {
+    fn add(&mut self, other: Self) {
+        self.to_disks += other.to_disks;
+        self.taken_back += other.taken_back;
+        self.to_anything += other.to_anything;
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            to_disks: self.to_disks.saturating_sub(before.to_disks),
+            taken_back: self.taken_back.saturating_sub(before.taken_back),
+            to_anything: self.to_anything.saturating_sub(before.to_anything),
+        }
     }
 }
 
 impl Disk {
+    /// Adds what was written since the last look to what it tells of who wrote it.
+    fn note(&mut self, free: u64, now: Instant) {
+        let forgets = self.forgot.is_some_and(|at| now.duration_since(at) > MEMORY);
+        self.forgot = self.forgot.filter(|_| !forgets).or(Some(now));
+        for wrote in self.wrote.values_mut() {
+            let written = std::mem::take(&mut wrote.now);
+            wrote.since_mark += written;
+            *if free < self.free { &mut wrote.taking } else { &mut wrote.in_place } += written;
+            if forgets {
+                wrote.taking /= 2;
+                wrote.in_place /= 2;
+            }
+        }
+    }
+
     /// Who is to be ended, with so much free, of the sessions that can write here and are to leave so much.
     fn judge(&mut self, free: u64, floors: &HashMap<u64, u64>) -> Option<u64> {
         let fell = self.mark.saturating_sub(free);
@@ -250,11 +305,21 @@ impl Disk {
         if anybody && fell > 0 && fell < BYTES_TOLD {
             return None;
         }
-        let takers = self.taken.iter().filter(|(session, taken)| bound(session) && **taken >= fell / 2);
-        let most = takers.max_by_key(|(session, taken)| (**taken, **session)).map(|(session, _)| *session);
+        let suspects = || {
+            let bound = self.wrote.iter().filter(|(session, _)| bound(session));
+            bound.filter(|(_, wrote)| wrote.in_place <= wrote.taking)
+        };
+        // Who wrote many times as much as went wrote most of it in one place.
+        let taker = TIMES_WENT.iter().find_map(|times| {
+            let likely = || suspects().filter(|(_, wrote)| wrote.since_mark <= fell.saturating_mul(*times));
+            let explained = likely().map(|(_, wrote)| wrote.since_mark).sum::<u64>() >= fell / 2;
+            likely().max_by_key(|(session, wrote)| (wrote.since_mark, **session)).filter(|_| explained)
+        });
+        let hider = || suspects().filter(|(_, wrote)| wrote.hides).max_by_key(|(session, _)| **session);
+        let named = taker.or_else(hider).map(|(session, _)| *session);
         self.mark = free;
-        self.taken.clear();
-        most.filter(|_| fell >= BYTES_TOLD)
+        self.wrote.values_mut().for_each(|wrote| wrote.since_mark = 0);
+        named.filter(|_| fell >= BYTES_TOLD)
     }
 
     fn pause(&self, least: u64) -> Duration {
@@ -270,24 +335,15 @@ fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
-/// What a process wrote. Nothing for one that ended meanwhile or may not be asked.
-fn written(pid: Pid) -> Written {
-    let counts = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+/// What a process wrote.
+fn written(pid: Pid) -> io::Result<Written> {
+    let counts = fs::read_to_string(format!("/proc/{pid}/io"))?;
     let count = |name: &str| {
         let line = counts.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0_u64)
+        line.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0)
     };
-    // What was taken back before it reached the disk took nothing of it.
-    let to_disks = count("write_bytes:").saturating_sub(count("cancelled_write_bytes:"));
-    Written { to_disks, to_anything: count("wchar:") }
-}
-
-/// When a process began, in ticks: the twenty-second field, behind a name that may hold anything.
-fn start_of(pid: Pid) -> u64 {
-    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let stat = String::from_utf8_lossy(&stat);
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
-    fields.skip(19).find_map(|start| start.parse().ok()).unwrap_or(0)
+    let taken_back = count("cancelled_write_bytes:");
+    Ok(Written { to_disks: count("write_bytes:"), taken_back, to_anything: count("wchar:") })
 }
 
 #[cfg(test)]

@@ -23,59 +23,72 @@ fn place() -> OwnedFd {
     OwnedFd::from(tempfile::tempfile().unwrap())
 }
 
-/// A disk with so many MiB free, of which these sessions took so many since.
-fn disk(free: u64, taken: &[(u64, u64)]) -> Disk {
-    let taken = taken.iter().map(|(session, mib)| (*session, mib * MIB)).collect();
-    Disk { place: place(), in_memory: false, mark: free * MIB, free: free * MIB, taken }
+/// A disk with so many MiB free, below which these sessions wrote so many since.
+fn disk(free: u64, wrote: &[(u64, u64)]) -> Disk {
+    let wrote =
+        wrote.iter().map(|(session, mib)| (*session, Wrote { now: mib * MIB, ..Wrote::default() })).collect();
+    Disk { place: place(), in_memory: false, mark: free * MIB, free: free * MIB, wrote, forgot: None }
 }
 
-/// Sessions 4 and 9 are to leave 50 MiB, session 7 only 10.
-fn judged(disk: &mut Disk, free: u64) -> Option<u64> {
-    disk.judge(free * MIB, &HashMap::from([(4, 50 * MIB), (9, 50 * MIB), (7, 10 * MIB)]))
+/// The next look, which finds so many bytes. Sessions 4 and 9 are to leave 50 MiB, session 7 only 10.
+fn look(disk: &mut Disk, free: u64) -> Option<u64> {
+    disk.note(free, Instant::now());
+    disk.judge(free, &HashMap::from([(4, 50 * MIB), (9, 50 * MIB), (7, 10 * MIB)]))
 }
 
 #[test]
 fn who_took_most_of_what_is_missing_is_ended_and_nobody_for_anothers_taking() {
-    let check = |taken: &[(u64, u64)], free, expected| {
-        assert_eq!(judged(&mut disk(60, taken), free), expected, "{taken:?}, {free}");
+    let check = |wrote: &[(u64, u64)], free, expected| {
+        assert_eq!(look(&mut disk(60, wrote), free * MIB), expected, "{wrote:?}, {free}");
     };
     check(&[(4, 5), (9, 20)], 40, Some(9));
     check(&[(4, 5), (9, 20)], 55, None);
-    check(&[(4, 5), (9, 9)], 40, None);
+    check(&[(4, 5), (9, 9)], 40, Some(9));
+    check(&[(4, 5), (9, 4)], 40, None);
     check(&[(7, 30), (9, 12)], 40, Some(9));
     check(&[], 0, None);
     check(&[(7, 60)], 0, Some(7));
+    check(&[(4, 70), (9, 11)], 40, Some(9));
+    check(&[(4, 70), (9, 3)], 40, Some(4));
+    check(&[(4, 90), (9, 3)], 40, None);
+    let mut hiding = disk(60, &[(4, 5), (9, 0)]);
+    hiding.wrote.get_mut(&9).unwrap().hides = true;
+    assert_eq!(look(&mut hiding, 40 * MIB), Some(9), "what nobody else explains is whose who hides");
 }
 
 #[test]
-fn what_is_taken_slowly_adds_up_and_what_comes_back_is_forgotten() {
-    let mut slow = disk(45, &[]);
-    for _ in 0..3 {
-        *slow.taken.entry(4).or_default() += MIB / 4;
-        let free = slow.free - MIB / 4;
-        assert_eq!(slow.judge(free, &HashMap::from([(4, 50 * MIB)])), None);
-        assert_eq!(slow.pause(50 * MIB), LOOK_CLOSELY);
+fn what_is_taken_slowly_adds_up() {
+    let mut slow = disk(45, &[(4, 0)]);
+    for quarter in 1..=4 {
+        slow.wrote.get_mut(&4).unwrap().now = MIB / 4;
+        let named = look(&mut slow, 45 * MIB - quarter * MIB / 4);
+        assert_eq!(named, (quarter == 4).then_some(4));
+        let pause = if quarter == 4 { LOOK_AGAIN } else { LOOK_CLOSELY };
+        assert_eq!(slow.pause(50 * MIB), pause);
     }
-    *slow.taken.entry(4).or_default() += MIB / 4;
-    assert_eq!(slow.judge(44 * MIB, &HashMap::from([(4, 50 * MIB)])), Some(4));
-    // Nothing is missing: who writes over and over again in one place takes nothing.
-    assert_eq!(judged(&mut disk(45, &[(4, 70)]), 45), None);
-    let mut again = disk(45, &[(4, 70)]);
-    assert_eq!(judged(&mut again, 46), None);
-    assert_eq!((judged(&mut again, 44), again.pause(50 * MIB)), (None, LOOK_AGAIN));
 }
 
 #[test]
-fn a_process_says_what_it_wrote_whatever_it_is_called() {
+fn who_writes_in_one_place_is_not_ended_for_what_another_program_takes() {
+    let mut busy = disk(45, &[(4, 8)]);
+    assert_eq!(look(&mut busy, 45 * MIB), None, "nothing is missing");
+    busy.wrote.get_mut(&4).unwrap().now = 8 * MIB;
+    assert_eq!(look(&mut busy, 40 * MIB), Some(4), "as much as it wrote before, and now it is missing");
+    let mut busy = disk(45, &[(4, 9)]);
+    assert_eq!(look(&mut busy, 45 * MIB), None);
+    busy.wrote.get_mut(&4).unwrap().now = 8 * MIB;
+    assert_eq!(look(&mut busy, 40 * MIB), None, "it writes as much while nothing is taken");
+    assert_eq!(look(&mut busy, 46 * MIB), None, "more is free");
+}
+
+#[test]
+fn a_process_says_what_it_wrote() {
     let me = Pid::this();
-    let before = written(me);
+    let before = written(me).unwrap();
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&vec![1; 8 << 20]).unwrap();
-    assert!(written(me).to_anything - before.to_anything >= 8 << 20);
-    assert_eq!(written(Pid::from_raw(i32::MAX)), Written::default());
-    let start = start_of(me);
-    assert!(start > 0);
-    assert_eq!(start_of(Pid::from_raw(i32::MAX)), 0);
+    assert!(written(me).unwrap().since(before).to_anything >= 8 << 20);
+    assert!(written(Pid::from_raw(i32::MAX)).is_err());
 }
 
 #[test]

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use super::{
     Keeper,
     control::LimitReached,
-    processes::{self, NO_SESSION, STEP_READS},
+    processes::{self, Met, NO_SESSION, STEP_READS},
 };
 
 /// Between two looks.
@@ -111,7 +111,7 @@ impl Walk {
                 }
                 continue;
             }
-            let Some((pid, session)) = self.processes.step() else { return true };
+            let Some(Met { pid, session, .. }) = self.processes.step() else { return true };
             reads += STEP_READS + 2;
             let usage = if self.exact { exact(pid).unwrap_or_else(|| rough(pid)) } else { rough(pid) };
             let sum = self.sum.by_session.entry(session).or_default();

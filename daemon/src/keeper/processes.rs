@@ -15,28 +15,40 @@ pub const NO_SESSION: u64 = 0;
 /// Reads in /proc that a step takes, about.
 pub const STEP_READS: u32 = 2;
 
+/// A process on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// Its number.
+    pub pid: Pid,
+    /// Whose it is.
+    pub session: u64,
+    /// It is a child of init's, or init: one of ours, where it is a session's.
+    pub ours: bool,
+}
+
 /// What was not met yet.
 pub struct Walk {
     init: Pid,
     /// Sessions by their reapers' numbers inside.
     reapers: HashMap<i32, u64>,
-    left: Vec<(Pid, u64)>,
+    left: Vec<Met>,
 }
 
 impl Walk {
     /// Over what init has below it.
     pub fn new(init: Pid, reapers: HashMap<i32, u64>) -> Self {
-        Self { init, reapers, left: vec![(init, NO_SESSION)] }
+        Self { init, reapers, left: vec![Met { pid: init, session: NO_SESSION, ours: true }] }
     }
 
-    /// The next process and its session.
-    pub fn step(&mut self) -> Option<(Pid, u64)> {
-        let (pid, session) = self.left.pop()?;
-        for child in children(pid) {
-            let session = if pid == self.init { self.session_of(child) } else { session };
-            self.left.push((child, session));
+    /// The next process.
+    pub fn step(&mut self) -> Option<Met> {
+        let met = self.left.pop()?;
+        for child in children(met.pid) {
+            let ours = met.pid == self.init;
+            let session = if ours { self.session_of(child) } else { met.session };
+            self.left.push(Met { pid: child, session, ours });
         }
-        Some((pid, session))
+        Some(met)
     }
 
     fn session_of(&self, child: Pid) -> u64 {
@@ -91,8 +103,8 @@ mod tests {
         while let Some(found) = walk.step() {
             met.push(found);
         }
-        assert_eq!(met[0], (Pid::this(), NO_SESSION));
-        assert!(met.contains(&(reaper, 7)), "{met:?}");
+        assert_eq!(met[0], Met { pid: Pid::this(), session: NO_SESSION, ours: true });
+        assert!(met.contains(&Met { pid: reaper, session: 7, ours: true }), "{met:?}");
         assert_eq!(own_number(Pid::this()), Some(Pid::this().as_raw()));
         drop(child.stdin.take());
         child.wait().unwrap();

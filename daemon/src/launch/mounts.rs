@@ -34,8 +34,8 @@ const TERMINALS_MAX: &CStr = c"512";
 /// Empty files take no page: without a bound of their own they would fill the kernel's memory.
 const BYTES_PER_INODE: u64 = 4096;
 const INODES_MIN: u64 = 1024;
-/// What a covering file is called until it is bound.
-const COVER: &str = "/.cover";
+/// Where covering files lie in the new root.
+const COVERS: &str = "/.dunlin";
 
 /// Builds the root of the plan and enters it.
 pub fn build(steps: &[MountStep]) -> Result<(), Failure> {
@@ -155,15 +155,13 @@ pub fn mask(root: &Root, target: &Path) -> io::Result<()> {
     mount::attach(nothing.as_fd(), place.as_fd())
 }
 
-/// Another file on one that exists. It has a name in the new root only for as long as it takes to be bound.
+/// Another file on one that exists. It keeps its name in a directory of its own: on a file without one nothing could be mounted.
 fn cover(root: &Root, target: &Path, text: &str) -> io::Result<()> {
     let place = root.existing(target)?;
-    root.make_file(COVER.as_ref(), text.as_bytes(), 0o444)?;
-    let covered = root
-        .existing(COVER.as_ref())
-        .and_then(|own| bound(&own, Access::Read, false, false))
-        .and_then(|tree| mount::attach(tree.as_fd(), place.as_fd()));
-    covered.and(root.remove_file(COVER.as_ref()))
+    let own = Path::new(COVERS).join(target.strip_prefix("/").unwrap_or(target));
+    root.make_file(&own, text.as_bytes(), 0o444)?;
+    let tree = bound(&root.existing(&own)?, Access::Read, false, false)?;
+    mount::attach(tree.as_fd(), place.as_fd())
 }
 
 /// What is at `target` stays as it is below; what is written goes to a tmpfs that nobody else can reach. That

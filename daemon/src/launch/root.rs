@@ -15,7 +15,7 @@ use nix::{
     libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::{Mode, fchmod, fstat, mkdirat, umask},
-    unistd::{UnlinkatFlags, chdir, fchdir, pivot_root, symlinkat, unlinkat},
+    unistd::{chdir, fchdir, pivot_root, symlinkat},
 };
 
 use super::{
@@ -105,12 +105,6 @@ impl Root {
     pub fn make_file(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         File::from(create(parent.as_fd(), &name, mode)?).write_all(content)
-    }
-
-    /// Removes the name of a file.
-    pub fn remove_file(&self, path: &Path) -> io::Result<()> {
-        let (parent, name) = self.parent(path)?;
-        Ok(unlinkat(parent, &name, UnlinkatFlags::NoRemoveDir)?)
     }
 
     /// Makes a symbolic link.

@@ -44,6 +44,9 @@ pub fn common(options: &Options) -> Vec<u8> {
     let preallocation = PREALLOCATION.iter().filter(|_| options.deny_preallocation);
     let requests = TERMINAL_INJECTION.iter().chain(preallocation);
     table.insert(libc::SYS_ioctl, requests.map(|request| rule(&[is(1, *request)])).collect());
+    if options.deny_preallocation {
+        always(&mut table, &[FILE_SETATTR]);
+    }
     sockets(&mut table, options);
     // The kernel lets processes of one user set each other's limits, init's too.
     table.insert(libc::SYS_prlimit64, vec![rule(&[is_not(0, 0), is_given(2)])]);
@@ -166,6 +169,9 @@ const SOCK_PACKET: u32 = 10;
 /// Put input into a terminal, paste its selection, change its discipline, take over the console.
 const TERMINAL_INJECTION: &[u32] =
     &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32, libc::TIOCSETD as u32, libc::TIOCCONS as u32];
+
+/// file_setattr(2) of Linux 6.17, which does what FS_IOC_FSSETXATTR does: the same number everywhere.
+const FILE_SETATTR: i64 = 469;
 
 /// fallocate by other names: FS_IOC_RESVSP, FS_IOC_RESVSP64, FS_IOC_ZERO_RANGE; of xfs before Linux 5.17 XFS_IOC_ALLOCSP, FREESP,
 /// ALLOCSP64 and FREESP64; and FS_IOC_FSSETXATTR, by which one byte in a file of xfs takes as much as its directory says.

@@ -13,27 +13,24 @@ use crate::regular;
 /// A shell that every system has.
 const SHELL: &str = "/bin/sh";
 
-/// The files that lack the caller, with what they should say. A file that cannot be read stays as it is.
-pub fn gather(caller: &Caller) -> Vec<(PathBuf, String)> {
+/// The files of accounts.
+pub const FILES: [&str; 2] = ["/etc/passwd", "/etc/group"];
+
+/// Those that lack the caller, with what they should say; `home` is where HOME is inside. A file that cannot be read stays as it is.
+pub fn gather(caller: &Caller, home: &Path) -> Vec<(PathBuf, String)> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-    let Some(name) =
-        ["USER", "LOGNAME"].iter().find_map(|key| caller.variable(key).filter(|it| is_field(it)))
-    else {
-        return Vec::new();
-    };
+    let told = ["USER", "LOGNAME"].iter().find_map(|key| caller.variable(key).filter(|it| is_field(it)));
+    let name = told.unwrap_or(format!("u{uid}"));
     let field =
         |value: Option<String>, other: &str| value.filter(|it| is_field(it)).unwrap_or(other.to_owned());
-    let home = field(caller.home.to_str().map(str::to_owned), "/");
+    let home = field(home.to_str().map(str::to_owned), "/");
     let shell = field(caller.variable("SHELL"), SHELL);
-    let wanted = [
-        ("/etc/passwd", uid, format!("{name}:x:{uid}:{gid}::{home}:{shell}")),
-        ("/etc/group", gid, format!("{name}:x:{gid}:")),
-    ];
-    let with_line = |(path, number, line): (&str, u32, String)| {
+    let lines = [format!("{name}:x:{uid}:{gid}::{home}:{shell}"), format!("{name}:x:{gid}:")];
+    let with_line = |((path, number), line): ((&str, u32), String)| {
         let text = completed(&regular::read(Path::new(path)).ok()?, &name, number, &line)?;
         Some((PathBuf::from(path), text))
     };
-    wanted.into_iter().filter_map(with_line).collect()
+    FILES.into_iter().zip([uid, gid]).zip(lines).filter_map(with_line).collect()
 }
 
 /// The text with the line, unless the name or the number is there.
@@ -76,8 +73,7 @@ mod tests {
     fn a_name_that_would_be_another_line_is_none() {
         for name in ["bob:x:0:0", "bob\nroot:x:0:0", "", "a\tb"] {
             assert!(!is_field(name), "{name:?}");
-            let variables = [("USER".to_owned(), name.as_bytes().to_vec())].into();
-            assert_eq!(gather(&Caller { variables, ..Caller::default() }), []);
         }
+        assert!(is_field("DOMAIN\\bob@example.test"));
     }
 }

@@ -10,10 +10,9 @@ use crate::launch::plan::Layer;
 
 const SOFT_MEMORY: &str = "limits.memory is kept by a look every 250 ms, not by the kernel: what allocates faster is above it until then";
 const PROCESSES_OF_USER: &str = "limits.processes is not kept: without a user namespace or a pids cgroup the kernel counts all of the user's";
-const MEMORY_HIDDEN: &str =
-    "limits.memory is not kept: /proc hides processes (hidepid), and there is no memory cgroup";
+const MEMORY_HIDDEN: &str = "limits.memory is not kept: /proc does not show what processes do (hidepid?), and there is no memory cgroup";
 const DISKS_HIDDEN: &str =
-    "limits.disk_reserve is not kept: /proc hides processes (hidepid), so nobody sees what they write";
+    "limits.disk_reserve is not kept: /proc does not show what processes do (hidepid?)";
 const DISKS_UNCONFINED: &str = "limits.disk_reserve is kept on the file system of the workspace alone, and fallocate gets around it: there is no sandbox";
 const ESCAPES: &str = "without a pid namespace a process can become another user's and stay";
 

@@ -13,7 +13,7 @@ use std::{
 use dunlin_sandbox_profiles::{Access, Isolation};
 
 use super::{
-    Machine, Policy, SandboxError, SandboxKey, Want,
+    Machine, Policy, SandboxError, SandboxKey, Want, accounts,
     disks::Disks,
     grants::Grants,
     guards::{Guard, Ward},
@@ -185,12 +185,10 @@ fn refuse_second_names(guards: &[Guard]) -> Result<(), SandboxError> {
     })
 }
 
-/// HOME with its links followed: mounts have real paths. Where it does not exist it stays as named.
+/// HOME with its links followed: mounts have real paths. One that does not exist is none.
 fn with_real_home(want: &Want) -> Want {
     let mut want = want.clone();
-    if let Ok(real) = std::fs::canonicalize(&want.caller.home) {
-        want.caller.home = real;
-    }
+    want.caller.home = std::fs::canonicalize(&want.caller.home).unwrap_or_else(|_| PathBuf::from("/"));
     want
 }
 
@@ -218,7 +216,8 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
     let grants = Grants::of(policy);
     let mut residue = Residue::default();
     let result = (|| {
-        let view = FsView::gather(policy, &grants, &plan::conditions(machine))?;
+        let mut view = FsView::gather(policy, &grants, &plan::conditions(machine))?;
+        view.accounts = accounts::gather(&policy.caller, &places.home);
         if policy.workspace_access == Access::Write && policy.layers.namespaces.mount {
             residue.hold_placeholders(&view.repositories, &policy.profile.git)?;
         }

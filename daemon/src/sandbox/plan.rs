@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use dunlin_sandbox_profiles::Isolation;
 
 use super::{
-    Machine, Policy, base,
+    Machine, Policy, accounts, base,
     grants::Grants,
     limits,
     places::Places,
@@ -87,7 +87,7 @@ fn filters(policy: &Policy, disks: &[PathBuf]) -> SeccompPlan {
 pub fn conditions(machine: &Machine) -> Vec<PathBuf> {
     let mut all = base::conditions();
     all.extend(machine.daemon_directories.iter().cloned());
-    all.extend(HOST_DEVICES.iter().map(PathBuf::from));
+    all.extend(HOST_DEVICES.iter().chain(&accounts::FILES).map(PathBuf::from));
     all
 }
 

@@ -40,7 +40,8 @@ pub struct Machine {
     pub container: Option<String>,
     /// An AppArmor profile is enforced on the daemon, as container managers do.
     pub apparmor_confined: bool,
-    /// /proc hides the processes of others (hidepid), and with them what a sandbox has: its init is nobody's to look into.
+    /// /proc hides the processes of others (hidepid), and with them what a sandbox has: its init is nobody's to look into. Or this kernel
+    /// does not tell what a process wrote, or which are its children.
     pub processes_hidden: bool,
     /// Windows Subsystem for Linux.
     pub wsl: bool,
@@ -84,7 +85,9 @@ impl Machine {
             overlay: version(&release) >= (5, 11) && has_overlay(),
             container: container(),
             apparmor_confined: label.ends_with("(enforce)"),
-            processes_hidden: fs::read("/proc/1/stat").is_err(),
+            processes_hidden: ["/proc/1/stat", "/proc/self/io", "/proc/thread-self/children"]
+                .iter()
+                .any(|file| fs::read(file).is_err()),
             wsl: release.to_ascii_lowercase().contains("microsoft"),
             release,
             daemon_directories: resolved(daemon_directories),

@@ -15,9 +15,13 @@ use super::{
     Policy, base,
     grants::Grants,
     places::Places,
+    trace::Kind,
     view::{FsView, lies_in},
 };
 use crate::launch::plan::{Access, MountStep};
+
+/// Room in a directory on the way to what is writable.
+const WAY_BYTES: u64 = 16 << 20;
 
 /// How a host path appears, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,7 +101,7 @@ impl Binds {
 
     /// Directories elsewhere that hidden links of HOME (`~/.cache`) lead to, and of which only some of what lies in them is shown. They
     /// are the sandbox's own, as HOME is: what is not there yet can be made.
-    pub fn own_behind_links(&self, home: &Path) -> Vec<PathBuf> {
+    pub fn own_behind_links(&self, home: &Path) -> BTreeSet<PathBuf> {
         let is_hidden = |link: &&PathBuf| {
             let name = link.strip_prefix(home).ok().and_then(|below| below.to_str());
             name.is_some_and(|name| name.starts_with('.'))
@@ -106,9 +110,25 @@ impl Binds {
         let real = hidden.filter_map(|(link, to)| normal(&link.parent()?.join(to)));
         let own = |real: &PathBuf| {
             let based = self.base.iter().any(|base| real.starts_with(base) || base.starts_with(real));
-            !based && self.covering(real).is_none() && self.shown.keys().any(|shown| shown.starts_with(real))
+            let holds = |above: Shown| {
+                self.shown.iter().any(|(shown, access)| *access >= above && shown.starts_with(real))
+            };
+            // What is written there is to last.
+            !based && self.covering(real).is_none() && holds(Shown::Read) && !holds(Shown::Write)
         };
-        real.filter(own).collect()
+        let all: BTreeSet<PathBuf> = real.filter(own).collect();
+        let outermost = |path: &&PathBuf| !path.ancestors().skip(1).any(|above| all.contains(above));
+        all.iter().filter(outermost).cloned().collect()
+    }
+
+    /// The directories between a place of the sandbox's own and the workspace, or what is writable, below it. Whoever could rename one
+    /// would move the workspace away, and the next session would work in another one of that name.
+    fn on_the_way(&self, own: &[PathBuf], workspace: &Path) -> BTreeSet<PathBuf> {
+        let writable =
+            self.shown.iter().filter(|(_, shown)| **shown == Shown::Write).map(|(path, _)| path.as_path());
+        let above = writable.chain([workspace]).flat_map(|path| path.ancestors().skip(1));
+        let between = above.filter(|above| own.iter().any(|own| above.starts_with(own) && above != own));
+        between.filter(|above| self.covering(above).is_none()).map(Path::to_path_buf).collect()
     }
 
     /// What is shown below a directory, and links in it, without what lies below another of them.
@@ -182,6 +202,11 @@ pub fn steps(
         let own = binds.own_behind_links(&places.home).into_iter();
         steps.extend(own.map(|target| MountStep::Tmpfs { target, size_bytes, mode: 0o700 }));
     }
+    let way = binds
+        .on_the_way(&base::writable(places), &policy.workspace)
+        .into_iter()
+        .filter(|path| !binds.base.contains(path));
+    steps.extend(way.map(|target| MountStep::Tmpfs { target, size_bytes: WAY_BYTES, mode: 0o755 }));
     for (target, to) in &binds.links {
         let taken = binds.base.iter().any(|own| own.starts_with(target))
             || target.starts_with("/proc")
@@ -190,10 +215,7 @@ pub fn steps(
             steps.push(MountStep::Symlink { target: target.clone(), to: to.clone() });
         }
     }
-    let shown = view.accounts.iter().filter(|(path, _)| binds.covering(path).is_some());
-    let cover =
-        |(target, text): &(PathBuf, String)| MountStep::Cover { target: target.clone(), text: text.clone() };
-    steps.extend(shown.map(cover));
+    steps.extend(view.accounts.iter().filter_map(|(path, text)| cover(path, text, view, binds)));
     steps.extend(pins(policy, grants, view, binds));
     steps.extend(masks(view, binds));
     sort(&mut steps);
@@ -201,6 +223,12 @@ pub fn steps(
         steps.push(MountStep::ReadOnly { target: PathBuf::from(target) });
     }
     steps
+}
+
+/// Another text in the place of a file, where that is seen. Where it leads may be another place.
+fn cover(path: &Path, text: &str, view: &FsView, binds: &Binds) -> Option<MountStep> {
+    let real = view.trace(path).filter(|trace| trace.kind == Kind::File).map(|trace| &trace.real)?;
+    binds.covering(real).map(|_| MountStep::Cover { target: real.clone(), text: text.to_owned() })
 }
 
 fn bind(path: &Path, shown: Shown, view: &FsView) -> MountStep {

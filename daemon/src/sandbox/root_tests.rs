@@ -213,12 +213,25 @@ fn what_a_link_of_home_leads_to_is_the_sandboxs_own_but_for_what_is_shown() {
 }
 
 #[test]
-fn accounts_are_completed_where_they_are_seen() {
-    let mut view = view(HOST, &[]);
-    view.accounts = ["/etc/passwd", "/srv/passwd"]
-        .map(|path| (PathBuf::from(path), "ann:x:7:7::/:/bin/sh\n".to_owned()))
-        .into();
-    check(&plan(&want("workspace-write"), &view), &[("/etc/passwd", &["cover"]), ("/srv/passwd", &[])]);
+fn nobody_moves_the_workspace_away() {
+    check(
+        &plan(&want("workspace-write"), &view(HOST, &[])),
+        &[("/home/ada", &["tmpfs"]), ("/home/ada/src", &["tmpfs"]), ("/home/ada/src/app", &["bind Write"])],
+    );
+    let wish = Want { workspace: PathBuf::from("/tmp/a/w"), ..want("workspace-write") };
+    check(&plan(&wish, &view(HOST, &[])), &[("/tmp", &["tmpfs"]), ("/tmp/a", &["tmpfs"])]);
+    check(&plan(&want("read-only"), &view(HOST, &[])), &[("/home/ada/src", &["tmpfs"])]);
+}
+
+#[test]
+fn accounts_are_completed_where_they_lie_and_are_seen() {
+    let host = ["/etc/", "/etc/static/passwd", "/srv/group", "/home/ada/", "/home/ada/src/app/"];
+    let mut view = view(&host, &[("/etc/passwd", "static/passwd")]);
+    view.traces.get_mut(Path::new("/etc/passwd")).unwrap().kind = Kind::File;
+    let line = |path: &str| (PathBuf::from(path), "ann:x:7:7::/:/bin/sh\n".to_owned());
+    view.accounts = ["/etc/passwd", "/etc/group", "/srv/group"].map(line).into();
+    let steps = plan(&want("workspace-write"), &view);
+    check(&steps, &[("/etc/static/passwd", &["cover"]), ("/etc/passwd", &[]), ("/srv/group", &[])]);
 }
 
 #[test]

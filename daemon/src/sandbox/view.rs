@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Policy, SandboxError, accounts, closed,
+    Policy, SandboxError, closed,
     git::Repositories,
     grants::{self, Grants, installation},
     identity,
@@ -81,7 +81,6 @@ impl FsView {
             view.closed = closed::find();
             view.closed.retain(|path| !lies_in(path, &trees));
         }
-        view.accounts = accounts::gather(&policy.caller);
         view.git_config = identity::git_config(&policy.caller, &policy.workspace);
         view.git_ignore = believed(&identity::git_ignore(&policy.caller), &trees, &mut tracer);
         Ok(view)
