@@ -107,6 +107,7 @@ fn perform(root: &mut Root, step: &MountStep) -> io::Result<()> {
         MountStep::Symlink { target, to } => root.make_symlink(target, to),
         MountStep::Mask { target } => mask(root, target),
         MountStep::Pin { target, access } => pin(&root.existing(target)?, *access),
+        MountStep::Anchor { target } => pin(&root.directory(target)?, Access::Write),
         MountStep::Cover { target, text } => cover(root, target, text),
         MountStep::Overlay { target, size_bytes } => overlay(root, target, *size_bytes),
         MountStep::ReadOnly { target } => {
@@ -209,6 +210,7 @@ pub fn describe(step: &MountStep) -> String {
         MountStep::Bind { source, .. } => format!("binding {} on {place}", source.display()),
         MountStep::Mask { .. } => format!("masking {place}"),
         MountStep::Pin { .. } => format!("pinning {place}"),
+        MountStep::Anchor { .. } => format!("anchoring {place}"),
         MountStep::Cover { .. } => format!("covering {place}"),
         MountStep::Overlay { .. } => format!("mounting an overlay on {place}"),
         MountStep::Proc { .. } => format!("mounting proc on {place}"),

@@ -143,6 +143,8 @@ pub enum MountStep {
     Mask { target: PathBuf },
     /// A path that exists in the new root is bound on itself, so that it cannot be renamed away (EBUSY), read-only or not.
     Pin { target: PathBuf, access: Access },
+    /// A directory in a tmpfs of this plan, made if need be and bound on itself, so that it cannot be renamed away.
+    Anchor { target: PathBuf },
     /// A file that exists in the new root reads like this, and cannot be written.
     Cover { target: PathBuf, text: String },
     /// Overlay with the target's present content as lower and a private tmpfs upper (userxattr).
@@ -168,6 +170,7 @@ impl MountStep {
             | Self::Bind { target, .. }
             | Self::Mask { target }
             | Self::Pin { target, .. }
+            | Self::Anchor { target }
             | Self::Cover { target, .. }
             | Self::Overlay { target, .. }
             | Self::Proc { target }

@@ -20,9 +20,6 @@ use super::{
 };
 use crate::launch::plan::{Access, MountStep};
 
-/// Room in a directory on the way to what is writable.
-const WAY_BYTES: u64 = 16 << 20;
-
 /// How a host path appears, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shown {
@@ -206,7 +203,7 @@ pub fn steps(
         .on_the_way(&base::writable(places), &policy.workspace)
         .into_iter()
         .filter(|path| !binds.base.contains(path));
-    steps.extend(way.map(|target| MountStep::Tmpfs { target, size_bytes: WAY_BYTES, mode: 0o755 }));
+    steps.extend(way.map(|target| MountStep::Anchor { target }));
     for (target, to) in &binds.links {
         let taken = binds.base.iter().any(|own| own.starts_with(target))
             || target.starts_with("/proc")

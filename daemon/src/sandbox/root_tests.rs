@@ -45,6 +45,7 @@ fn at(steps: &[MountStep], path: &str) -> Vec<String> {
             MountStep::Bind { access, .. } => format!("bind {access:?}"),
             MountStep::Mask { .. } => "mask".to_owned(),
             MountStep::Pin { access, .. } => format!("pin {access:?}"),
+            MountStep::Anchor { .. } => "anchor".to_owned(),
             MountStep::Cover { .. } => "cover".to_owned(),
             MountStep::Overlay { .. } => "overlay".to_owned(),
             MountStep::Proc { .. } => "proc".to_owned(),
@@ -216,11 +217,11 @@ fn what_a_link_of_home_leads_to_is_the_sandboxs_own_but_for_what_is_shown() {
 fn nobody_moves_the_workspace_away() {
     check(
         &plan(&want("workspace-write"), &view(HOST, &[])),
-        &[("/home/ada", &["tmpfs"]), ("/home/ada/src", &["tmpfs"]), ("/home/ada/src/app", &["bind Write"])],
+        &[("/home/ada", &["tmpfs"]), ("/home/ada/src", &["anchor"]), ("/home/ada/src/app", &["bind Write"])],
     );
     let wish = Want { workspace: PathBuf::from("/tmp/a/w"), ..want("workspace-write") };
-    check(&plan(&wish, &view(HOST, &[])), &[("/tmp", &["tmpfs"]), ("/tmp/a", &["tmpfs"])]);
-    check(&plan(&want("read-only"), &view(HOST, &[])), &[("/home/ada/src", &["tmpfs"])]);
+    check(&plan(&wish, &view(HOST, &[])), &[("/tmp", &["tmpfs"]), ("/tmp/a", &["anchor"])]);
+    check(&plan(&want("read-only"), &view(HOST, &[])), &[("/home/ada/src", &["anchor"])]);
 }
 
 #[test]
