@@ -78,7 +78,7 @@ pub fn look(repository: &Path, directory: &Path, workspace: &Path) -> Found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return unborn(directory),
         Err(_) => return doubt("commondir is no file"),
     };
-    if text.is_empty() {
+    if text.is_empty() || Pointer::of(directory).as_ref() != Some(&pointer) {
         // Somebody writes it right now: that makes an event of its own.
         return unborn(directory);
     }
