@@ -63,18 +63,6 @@ with open('filled', 'wb', 0) as file:
         if near: time.sleep(0.01)",
     ),
     (
-        "three",
-        true,
-        "for number in range(3):
-    if os.fork() == 0:
-        with open('filled.%d' % number, 'wb', 0) as file:
-            while True:
-                near = free() < 35 << 20
-                file.write(bytes(1 << 16 if near else 1 << 20))
-                if near: time.sleep(0.03)
-os.wait()",
-    ),
-    (
         "fast",
         false,
         "with open('filled', 'wb', 0) as file:

@@ -3,7 +3,7 @@
 //! No quota of the kernel's counts by sandbox. So the time to the next look is what a fast machine takes to the floor, and at each
 //! look every process of a session is asked what it wrote. Invariant: a session is named only if less than the floor is free of a
 //! disk that it can write to, less than at the look before, and what all that are below their floor wrote since explains at least half of
-//! that (who of late wrote more while nothing went than while it did is left out); of several the one that wrote most, else one with a
+//! that (who of late wrote far more while nothing went than while it did is left out); of several the one that wrote most, else one with a
 //! process that may not be asked. What no writing explains (another program
 //! of the host's, directories and attributes, processes that were gone before they were asked) names nobody. A thread of its own: any of
 //! this may wait.
@@ -42,8 +42,11 @@ const PAUSE: u32 = 10;
 /// More is not written in a second.
 const BYTES_PER_SECOND: u64 = 8 << 30;
 
+/// Who wrote so many times as much while nothing went is left out.
+const IN_PLACE: u64 = 4;
+
 /// How many times as much as went somebody may have written who took it: first who is likely, then who is not.
-const TIMES_WENT: [u64; 2] = [2, 4];
+const TIMES_WENT: [u64; 2] = [2, 8];
 
 /// After this long half of how a session used to write is forgotten.
 const MEMORY: Duration = Duration::from_secs(10);
@@ -307,7 +310,8 @@ impl Disk {
         }
         let suspects = || {
             let bound = self.wrote.iter().filter(|(session, _)| bound(session));
-            bound.filter(|(_, wrote)| wrote.in_place <= wrote.taking)
+            // A disk that writes back what was written gets more free now and then, whoever takes.
+            bound.filter(|(_, wrote)| wrote.in_place <= wrote.taking.saturating_mul(IN_PLACE))
         };
         // Who wrote many times as much as went wrote most of it in one place.
         let taker = TIMES_WENT.iter().find_map(|times| {
