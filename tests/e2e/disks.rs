@@ -26,18 +26,17 @@ mount -t tmpfs -o size=1m none "$world/workspace/closed/there"
 cd "$world/workspace"
 exec "$@""#;
 
-/// Takes what there is. Slow ones are fast until little more than the floor (a twentieth) is free: what a look misses is small then, and
-/// a half of the floor must be left.
-const TAKERS: &[(&str, bool, &str)] = &[
-    (
-        "slow",
-        true,
-        "with open('filled', 'wb', 0) as file:
+/// Fills a file, slowly once little is free.
+const SLOW: &str = "with open('filled', 'wb', 0) as file:
     while True:
         near = free() < 35 << 20
         file.write(bytes(1 << 16 if near else 1 << 20))
-        if near: time.sleep(0.01)",
-    ),
+        if near: time.sleep(0.01)";
+
+/// Take what there is. Slow ones are fast until little more than the floor (a twentieth) is free: what a look misses is small then, and
+/// a half of the floor must be left.
+const TAKERS: &[(&str, bool, &str)] = &[
+    ("slow", true, SLOW),
     (
         "children",
         true,
@@ -56,11 +55,7 @@ const TAKERS: &[(&str, bool, &str)] = &[
         true,
         "import ctypes
 ctypes.CDLL(None).prctl(15, b'\\xff) \\xfe')
-with open('filled', 'wb', 0) as file:
-    while True:
-        near = free() < 35 << 20
-        file.write(bytes(1 << 16 if near else 1 << 20))
-        if near: time.sleep(0.01)",
+exec(SLOW)",
     ),
     (
         "fast",
@@ -99,7 +94,7 @@ fn world(user: User, kind: &str) -> World {
 
 fn start(world: &World, name: &str, sandbox: &str, code: &str) {
     let code = format!(
-        "import itertools, os, time\ndef free(): return os.statvfs('.').f_bavail * os.statvfs('.').f_frsize\n{code}"
+        "import itertools, os, time\nSLOW = \"\"\"{SLOW}\"\"\"\ndef free(): return os.statvfs('.').f_bavail * os.statvfs('.').f_frsize\n{code}"
     );
     let words = ["run", "-p", "limited", "--sandbox", sandbox, "--detach", "--no-tty", "--name", name, "--"];
     world.dunlin(&[&words[..], &["python3", "-c", &code]].concat()).expect(0);

@@ -1,14 +1,12 @@
 //! Processes that reach the keeper because their init is gone: without a pid namespace a command can kill its init, and what it
 //! started falls to the keeper, which is a subreaper. None of it may live on.
 
-use std::fs;
-
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, getpid},
 };
 
-use super::Keeper;
+use super::{Keeper, processes::children};
 
 impl Keeper {
     /// Kills every child that is neither worker, zygote nor an init. Children of the killed come here next, and are swept with
@@ -19,7 +17,7 @@ impl Keeper {
         if launching || !self.mendings.is_empty() {
             return;
         }
-        for pid in children().filter(|pid| !self.knows(*pid)) {
+        for pid in children(getpid()).into_iter().filter(|pid| !self.knows(*pid)) {
             // Gone already is as good.
             let _ = kill(pid, Signal::SIGKILL);
         }
@@ -28,12 +26,4 @@ impl Keeper {
     fn knows(&self, pid: Pid) -> bool {
         self.worker.is(pid) || self.zygote.is(pid) || self.sandbox_of_init(pid).is_some()
     }
-}
-
-/// The keeper's children; it has one thread, so they are all its own.
-fn children() -> impl Iterator<Item = Pid> {
-    let listed = fs::read_to_string(format!("/proc/self/task/{}/children", getpid())).unwrap_or_default();
-    let pids: Vec<Pid> =
-        listed.split_whitespace().filter_map(|pid| pid.parse().ok().map(Pid::from_raw)).collect();
-    pids.into_iter()
 }

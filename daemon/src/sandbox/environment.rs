@@ -114,6 +114,24 @@ pub fn seen_path(
     (path.iter().map(as_seen).collect(), unseen)
 }
 
+/// The caller's variables, in whose PATH each entry of `path` is called by its name in `seen`.
+pub fn with_path(
+    variables: &BTreeMap<String, Vec<u8>>,
+    path: &[PathBuf],
+    seen: &[PathBuf],
+) -> BTreeMap<String, Vec<u8>> {
+    let mut variables = variables.clone();
+    let names: BTreeMap<&PathBuf, &PathBuf> = path.iter().zip(seen).collect();
+    if let Some(value) = variables.get_mut("PATH").filter(|_| seen != path) {
+        let text = String::from_utf8_lossy(value).into_owned();
+        let called = |entry: PathBuf| names.get(&entry).map_or(entry.clone(), |name| (*name).clone());
+        if let Ok(joined) = std::env::join_paths(std::env::split_paths(&text).map(called)) {
+            *value = joined.into_encoded_bytes();
+        }
+    }
+    variables
+}
+
 fn bytes(path: &std::path::Path) -> Vec<u8> {
     path.as_os_str().as_encoded_bytes().to_vec()
 }

@@ -61,6 +61,6 @@ impl Places {
 /// Whether a HOME is a directory of its own: that of a service, or of whoever is in no file of accounts, may be `/` or lie in a system
 /// directory. It gets another one inside.
 fn is_apart(home: &Path) -> bool {
-    let shared = ["/usr", "/etc", "/bin", "/sbin", "/dev", "/proc", "/sys", "/nonexistent"];
+    let shared = ["/usr", "/etc", "/bin", "/sbin", "/dev", "/proc", "/sys"];
     home.is_absolute() && home != Path::new("/") && !shared.iter().any(|root| home.starts_with(root))
 }

@@ -1,23 +1,19 @@
 //! What whoever starts a session should know beyond what its sandbox was born with: about their PATH, and about the
 //! workspace's own profile.
 
-use std::{fs, path::Path};
+use std::path::PathBuf;
 
 use super::{ActorKind, sandboxes::SandboxRecord, start::Start};
-use crate::{
-    profiles::Profiles,
-    sandbox::{Policy, environment},
-};
+use crate::{profiles::Profiles, sandbox::Policy};
 
-/// The notes, one sentence each.
+/// The notes, one sentence each. `unseen` are entries of PATH that the sandbox does not show.
 pub fn of_session(
     start: &Start,
     sandbox: &SandboxRecord,
     policy: &Policy,
+    unseen: &[PathBuf],
     profiles: &Profiles,
 ) -> Vec<String> {
-    let real = |entry: &Path| fs::canonicalize(entry).ok();
-    let (_, unseen) = environment::seen_path(policy, &sandbox.search_path, real);
     let there = unseen.iter().filter(|entry| entry.is_dir());
     let mut notes: Vec<String> = there
         .map(|entry| {

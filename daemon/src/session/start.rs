@@ -226,9 +226,11 @@ impl Starter {
         sandbox: &SandboxRecord,
     ) -> Result<(SpawnSpec, Reply), SessionError> {
         let id = ids::new_id();
-        let spec = spec(start, cwd, policy, sandbox, &id);
+        let real = |entry: &Path| std::fs::canonicalize(entry).ok();
+        let (path, unseen) = environment::seen_path(policy, &sandbox.search_path, real);
+        let spec = spec(start, cwd, policy, sandbox, &path, &id);
         let mut record = record_of(start, cwd, sandbox, policy, id);
-        record.notes.extend(notes::of_session(start, sandbox, policy, &self.profiles));
+        record.notes.extend(notes::of_session(start, sandbox, policy, &unseen, &self.profiles));
         let reply = self.ask(start_frame(start, sandbox.number, policy), &spec, &record).await?;
         Ok((spec, reply))
     }
@@ -254,27 +256,17 @@ fn start_frame(start: &Start, sandbox: u64, policy: &Policy) -> Frame {
     session_limits::of_start(frame, &policy.profile.limits)
 }
 
-/// The caller's variables, in whose PATH what only has another name in this sandbox is called by that.
-fn with_seen_path(start: &Start, policy: &Policy, sandbox: &SandboxRecord) -> BTreeMap<String, Vec<u8>> {
-    let mut variables = start.placement.environment.clone();
-    let real = |entry: &Path| std::fs::canonicalize(entry).ok();
-    let (seen, _) = environment::seen_path(policy, &sandbox.search_path, real);
-    let names: BTreeMap<&PathBuf, &PathBuf> = policy.caller.path.iter().zip(&seen).collect();
-    if let Some(path) = variables.get_mut("PATH").filter(|_| seen != policy.caller.path) {
-        let text = String::from_utf8_lossy(path).into_owned();
-        let entries = std::env::split_paths(&text)
-            .map(|entry| names.get(&entry).map_or(entry.clone(), |name| (*name).clone()));
-        if let Ok(joined) = std::env::join_paths(entries) {
-            *path = joined.into_encoded_bytes();
-        }
-    }
-    variables
-}
-
-fn spec(start: &Start, cwd: &Path, policy: &Policy, sandbox: &SandboxRecord, id: &str) -> SpawnSpec {
+fn spec(
+    start: &Start,
+    cwd: &Path,
+    policy: &Policy,
+    sandbox: &SandboxRecord,
+    path: &[PathBuf],
+    id: &str,
+) -> SpawnSpec {
     let model = start.actor.kind == ActorKind::Model;
     let reader = if model { environment::Reader::Model } else { environment::Reader::Person };
-    let variables = &with_seen_path(start, policy, sandbox);
+    let variables = &environment::with_path(&start.placement.environment, &policy.caller.path, path);
     SpawnSpec {
         argv: start.argv.clone(),
         env: environment::of_session(policy, &sandbox.places, variables, reader, id),
