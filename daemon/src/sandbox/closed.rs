@@ -29,13 +29,12 @@ fn walk(mut queue: VecDeque<PathBuf>) -> BTreeSet<PathBuf> {
                 return found;
             }
             left -= 1;
+            // A link has no mode of its own; where it leads is asked there. The directory tells links without a look at each.
+            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                continue;
+            }
             let Ok(facts) = entry.metadata() else { continue };
-            let open = match facts.is_dir() {
-                true => 0o005,
-                // A link has no mode of its own; where it leads is asked there.
-                false if facts.is_symlink() => 0,
-                false => 0o004,
-            };
+            let open = if facts.is_dir() { 0o005 } else { 0o004 };
             if facts.permissions().mode() & open != open {
                 found.insert(entry.path());
             } else if facts.is_dir() && !super::sockets::is_store(Path::new(&entry.file_name())) {

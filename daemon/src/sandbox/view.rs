@@ -8,6 +8,7 @@ use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
+    thread,
 };
 
 use super::{
@@ -55,6 +56,27 @@ pub struct FsView {
 impl FsView {
     /// Looks. `always` are further paths whose existence matters.
     pub fn gather(policy: &Policy, grants: &Grants, always: &[PathBuf]) -> Result<Self, SandboxError> {
+        // The longest walk of them all goes on beside the others.
+        thread::scope(|scope| {
+            let is_root = nix::unistd::geteuid().is_root();
+            let walk = is_root.then(|| thread::Builder::new().spawn_scoped(scope, closed::find));
+            let (mut view, trees) = Self::gather_own(policy, grants, always)?;
+            if let Some(walk) = walk {
+                // No thread can be had: alone it takes longer.
+                view.closed =
+                    walk.map_or_else(|_| closed::find(), |walk| walk.join().expect("it panics nowhere"));
+                view.closed.retain(|path| !lies_in(path, &trees));
+            }
+            Ok(view)
+        })
+    }
+
+    /// All but `closed`, and the writable trees.
+    fn gather_own(
+        policy: &Policy,
+        grants: &Grants,
+        always: &[PathBuf],
+    ) -> Result<(Self, BTreeSet<PathBuf>), SandboxError> {
         let kernel_files = kernel_files(Path::new("/proc"));
         let mut view = Self { mounts: Mounts::read(), kernel_files, ..Self::default() };
         let mut tracer = Tracer::default();
@@ -77,13 +99,9 @@ impl FsView {
         let readable = view.traces.values().map(|trace| &trace.real).chain(&view.search_path);
         let readable = readable.filter(|real| !real.starts_with("/proc")).cloned().collect();
         view.sockets = sockets::find(&trees, &readable);
-        if nix::unistd::geteuid().is_root() {
-            view.closed = closed::find();
-            view.closed.retain(|path| !lies_in(path, &trees));
-        }
         view.git_config = identity::git_config(&policy.caller, &policy.workspace);
         view.git_ignore = believed(&identity::git_ignore(&policy.caller), &trees, &mut tracer);
-        Ok(view)
+        Ok((view, trees))
     }
 
     /// Where a path of the policy leads, if it exists.
