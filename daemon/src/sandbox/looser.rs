@@ -71,9 +71,18 @@ enum Level {
 /// Who reaches what of the host's files. A path's level depends on the listed paths above it alone, so two of these are compared
 /// everywhere by comparing them at the paths that either lists.
 struct Trees {
-    granted: Vec<(PathBuf, Level)>,
+    granted: Vec<Granted>,
     protect: Vec<PathBuf>,
     hide: Vec<PathBuf>,
+}
+
+/// One path that a profile lists.
+struct Granted {
+    path: PathBuf,
+    level: Level,
+    /// What is granted above it does not count below: HOME is the sandbox's own, and what is named as readable one by one is read-only
+    /// inside something writable, too.
+    alone: bool,
 }
 
 impl Trees {
@@ -88,28 +97,35 @@ impl Trees {
             _ => Level::Read,
         };
         let home = if fs.home == Home::HostRead { Level::Read } else { Level::Absent };
-        let mut granted = vec![(workspace.clone(), own), (caller.home.clone(), home)];
+        let one = |path: PathBuf, level, alone| Granted { path, level, alone };
+        let mut granted = vec![one(workspace.clone(), own, false), one(caller.home.clone(), home, true)];
         let search_path = fs.read.contains(&PathEntry::All(PathSet::SearchPath));
-        granted.extend(search_path_entries(caller, search_path).map(|path| (path, Level::Read)));
+        granted.extend(search_path_entries(caller, search_path).map(|path| one(path, Level::Read, false)));
         for (entries, level) in
             [(&fs.read, Level::Read), (&fs.overlay, Level::Overlay), (&fs.write, Level::Write)]
         {
-            granted.extend(place(entries).into_iter().map(|path| (path, level)));
+            for entry in entries {
+                let alone = level == Level::Read && matches!(entry, PathEntry::At(_));
+                let placed = grants::place(entry, caller, workspace).into_iter();
+                granted.extend(placed.map(|path| one(path, level, alone)));
+            }
         }
         Self { granted, protect: place(&fs.protect), hide: place(&fs.hide) }
     }
 
     fn points(&self) -> impl Iterator<Item = &PathBuf> {
-        self.granted.iter().map(|(path, _)| path).chain(&self.protect).chain(&self.hide)
+        self.granted.iter().map(|granted| &granted.path).chain(&self.protect).chain(&self.hide)
     }
 
     fn level(&self, path: &Path) -> Level {
         if self.hide.iter().any(|hidden| path.starts_with(hidden)) {
             return Level::Absent;
         }
-        let above = self.granted.iter().filter(|(granted, _)| path.starts_with(granted));
-        let closest = above.max_by_key(|(granted, level)| (granted.components().count(), *level));
-        let level = closest.map_or(Level::Absent, |(_, level)| *level);
+        let depth = |granted: &Granted| granted.path.components().count();
+        let above = || self.granted.iter().filter(|granted| path.starts_with(&granted.path));
+        let from = above().filter(|granted| granted.alone).map(depth).max().unwrap_or(0);
+        let counted = above().filter(|granted| depth(granted) >= from).map(|granted| granted.level);
+        let level = counted.max().unwrap_or(Level::Absent);
         let protected = self.protect.iter().any(|protected| path.starts_with(protected));
         if protected { level.min(Level::Read) } else { level }
     }

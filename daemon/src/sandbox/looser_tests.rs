@@ -31,6 +31,7 @@ fn whatever_a_profile_adds_is_named() {
     check("[fs]\nhide = [\"${workspace}/secret\"]", &[]);
     check("[fs]\nprotect = [\"${workspace}/pinned\"]", &[]);
     check("[fs]\nhome = \"host-read\"", &["read /home/ada"]);
+    check("[fs]\nread = [\"${workspace}/keys\"]", &[]);
     check("[git]\nhooks = \"allow\"\nconfig = \"allow\"", &["change git's hooks, configuration"]);
     check("[net]\nmode = \"host\"", &["use the host's whole network"]);
     check("[env]\nallow = [\"FOO_*\"]", &["see your variables FOO_*"]);
@@ -157,4 +158,17 @@ proptest! {
         let only = Widening { hide: flags.hide, ..Widening::default() };
         prop_assert_eq!(additions(&want("workspace-write"), &want_with("workspace-write", &only)), Vec::<String>::new());
     }
+}
+
+#[test]
+fn what_is_readable_alone_cuts_off_the_tree_above_it_and_what_is_listed_with_others_does_not() {
+    let listed = |lines: &str| profile(&format!("extends = \"workspace-write\"\n[fs]\n{lines}"));
+    let keys = listed("write = [\"/data\"]\nread = [\"/data/keys\"]");
+    assert_eq!(additions(&keys, &listed("write = [\"/data\"]")), ["write in /data/keys"]);
+    let kept = listed("protect = [\"${workspace}/.venv\"]");
+    // An entry of PATH is readable, and in a workspace that is written to it is no less writable.
+    let mut wanted = want("workspace-write");
+    wanted.caller.path = vec![wanted.workspace.join(".venv/bin")];
+    let kept = Want { caller: wanted.caller.clone(), ..kept };
+    assert_eq!(additions(&kept, &wanted), ["write in /home/ada/src/app/.venv"]);
 }

@@ -13,7 +13,7 @@ use dunlin_sandbox_profiles as profiles;
 
 use super::{
     Policy, base,
-    grants::Grants,
+    grants::{self, Grants},
     places::Places,
     trace::Kind,
     view::{FsView, lies_in},
@@ -42,20 +42,26 @@ pub struct Binds {
     base: BTreeSet<PathBuf>,
     /// What must not be seen, whether or not it exists.
     hidden: BTreeSet<PathBuf>,
+    /// What of `shown` is read-only inside something writable, because the profile says so of just that.
+    held: BTreeSet<PathBuf>,
 }
 
 /// Everything hidden: as named and with links followed.
-fn hidden(policy: &Policy, grants: &Grants, view: &FsView, daemon: &[PathBuf]) -> BTreeSet<PathBuf> {
+fn hidden(grants: &Grants, view: &FsView, daemon: &[PathBuf]) -> BTreeSet<PathBuf> {
     let named = grants.hide.iter().chain(daemon);
     let real = named.clone().filter_map(|path| view.trace(path)).map(|trace| &trace.real);
-    let all = named.chain(real).filter(|path| !policy.workspace.starts_with(path));
-    all.cloned().collect()
+    named.chain(real).cloned().collect()
+}
+
+/// Where these paths lead, as far as they exist.
+fn real<'a>(paths: impl Iterator<Item = &'a PathBuf>, view: &FsView) -> BTreeSet<PathBuf> {
+    paths.filter_map(|path| view.trace(path)).map(|trace| trace.real.clone()).collect()
 }
 
 impl Binds {
     /// What the policy shows.
     pub fn of(policy: &Policy, grants: &Grants, view: &FsView, places: &Places, daemon: &[PathBuf]) -> Self {
-        let hidden = hidden(policy, grants, view, daemon);
+        let hidden = hidden(grants, view, daemon);
         let base = base::places().chain(places.home_is_private.then(|| places.home.clone())).collect();
         let mut binds = Self { base, hidden, ..Self::default() };
         let lists =
@@ -79,7 +85,11 @@ impl Binds {
         links.retain(|path, _| seen(path));
         binds.raise(&policy.workspace, own);
         binds.shown.remove(Path::new("/"));
-        binds.drop_redundant();
+        let named: Vec<PathBuf> =
+            grants::named(policy).filter(|(key, _)| *key == "fs.read").map(|(_, path)| path).collect();
+        let mut read_only = real(named.iter(), view);
+        read_only.extend(binds.lower(&real(grants.protect.iter(), view)));
+        binds.drop_redundant(&read_only);
         binds
     }
 
@@ -148,12 +158,26 @@ impl Binds {
         *entry = shown.max(*entry);
     }
 
-    fn drop_redundant(&mut self) {
+    /// Takes back what is written to at or below these paths, and returns where that was.
+    fn lower(&mut self, protected: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+        let written =
+            self.shown.iter_mut().filter(|(path, shown)| **shown > Shown::Read && lies_in(path, protected));
+        written
+            .map(|(path, shown)| {
+                *shown = Shown::Read;
+                path.clone()
+            })
+            .collect()
+    }
+
+    /// Drops what something above shows as well or better. What is `read_only` by its own name stays so.
+    fn drop_redundant(&mut self, read_only: &BTreeSet<PathBuf>) {
         for (path, shown) in self.shown.clone() {
-            let above = path.parent().and_then(|parent| self.covering(parent));
-            let redundant = !self.base.contains(&path)
-                && above.is_some_and(|(_, above)| above == Shown::Write || above == shown);
-            if redundant {
+            let above = path.parent().and_then(|parent| self.covering(parent)).map(|(_, above)| above);
+            let redundant = above == Some(Shown::Write) || above == Some(shown);
+            if above == Some(Shown::Write) && shown == Shown::Read && read_only.contains(&path) {
+                self.held.insert(path);
+            } else if redundant && !self.base.contains(&path) {
                 self.shown.remove(&path);
             }
         }
@@ -187,7 +211,7 @@ pub fn steps(
         let (MountStep::Symlink { target, .. } | MountStep::File { target, .. }) = step else { return true };
         target.parent().is_none_or(|above| binds.covering(above).is_none())
     });
-    for (path, shown) in &binds.shown {
+    for (path, shown) in binds.shown.iter().filter(|(path, _)| !binds.held.contains(*path)) {
         steps.push(bind(path, *shown, view));
         if *shown == Shown::Overlay && policy.layers.overlay {
             let size_bytes = policy.profile.fs.tmp_size.0;
@@ -244,8 +268,9 @@ fn pins(policy: &Policy, grants: &Grants, view: &FsView, binds: &Binds) -> Vec<M
     let guards = view.repositories.guards.iter().filter(|guard| guard.applies(git)).map(|guard| &guard.path);
     let protect = grants.protect.iter().filter_map(|path| view.trace(path)).map(|trace| &trace.real);
     let mut pinned: BTreeMap<PathBuf, Access> = BTreeMap::new();
-    for path in guards.chain(protect) {
-        let Some((tree, Shown::Write)) = binds.covering(path) else { continue };
+    for path in guards.chain(protect).chain(&binds.held) {
+        let place = if binds.held.contains(path) { path.parent() } else { Some(path.as_path()) };
+        let Some((tree, Shown::Write)) = place.and_then(|place| binds.covering(place)) else { continue };
         pinned.insert(path.clone(), Access::Read);
         for above in path.ancestors().skip(1).take_while(|above| above != tree) {
             pinned.entry(above.to_path_buf()).or_insert(Access::Write);
@@ -254,18 +279,17 @@ fn pins(policy: &Policy, grants: &Grants, view: &FsView, binds: &Binds) -> Vec<M
     let below_pinned = |path: &PathBuf, pinned: &BTreeMap<PathBuf, Access>| {
         path.ancestors().skip(1).any(|above| pinned.get(above) == Some(&Access::Read))
     };
-    let kept =
-        pinned.iter().filter(|(path, _)| !binds.shown.contains_key(*path) && !below_pinned(path, &pinned));
+    let is_bound = |path: &PathBuf| binds.shown.contains_key(path) && !binds.held.contains(path);
+    let kept = pinned.iter().filter(|(path, _)| !is_bound(path) && !below_pinned(path, &pinned));
     kept.map(|(target, access)| MountStep::Pin { target: target.clone(), access: *access }).collect()
 }
 
 /// What exists in a shown tree and must not be seen or reached.
 fn masks(view: &FsView, binds: &Binds) -> Vec<MountStep> {
     let hidden = &binds.hidden;
-    let there = |path: &&PathBuf| {
-        let trace = view.trace(path);
-        trace.is_some_and(|trace| trace.real == **path) || view.sockets.contains(*path)
-    };
+    // A link cannot be covered; what it leads to is.
+    let real: BTreeSet<&PathBuf> = view.traces.values().map(|trace| &trace.real).collect();
+    let there = |path: &&PathBuf| real.contains(*path) || view.sockets.contains(*path);
     let all: BTreeSet<&PathBuf> =
         hidden.iter().filter(there).chain(&view.sockets).chain(&view.closed).collect();
     let covered = |above: &Path| hidden.contains(above) || view.closed.contains(above);

@@ -5,8 +5,9 @@ use dunlin_sandbox_profiles::Widening;
 use super::*;
 use crate::sandbox::{
     Want,
-    git::{Guarded, Key, Placeholder},
+    git::{Guarded, Key},
     mounts::Mounted,
+    placeholder::Placeholder,
     samples::{machine, policy, view, want, want_with},
 };
 
@@ -326,4 +327,49 @@ fn what_is_shown_below_a_directory_is_told_without_what_another_covers() {
     let expected = [".cargo/bin", ".cargo/registry", ".npm", ".rustup", "src/app"];
     let home = Path::new("/home/ada");
     assert_eq!(binds.below(home), expected.map(|name| home.join(name)));
+}
+
+#[test]
+fn what_a_hidden_link_leads_to_is_masked_where_it_is_seen() {
+    let host = [HOST, &["/home/ada/dotfiles/", "/home/ada/dotfiles/netrc"]].concat();
+    let wish = Want { workspace: PathBuf::from("/home/ada/dotfiles"), ..want("workspace-write") };
+    let steps = plan(&wish, &view(&host, &[("/home/ada/.netrc", "dotfiles/netrc")]));
+    check(&steps, &[("/home/ada/dotfiles", &["bind Write"]), ("/home/ada/dotfiles/netrc", &["mask"])]);
+}
+
+#[test]
+fn what_is_protected_is_read_only_however_it_is_granted() {
+    let protected = |protect: &str, added: &[&str]| {
+        let directories = added.iter().map(|added| added.parse().unwrap()).collect();
+        let mut wish = want_with("workspace-write", &Widening { directories, ..Widening::default() });
+        wish.profile.fs.protect.push(profiles::PathEntry::At(protect.parse().unwrap()));
+        plan(&wish, &view(&[HOST, &["/data/", "/data/sub/", "/data/sub/own/"]].concat(), &[]))
+    };
+    check(&protected("/data", &["/data"]), &[("/data", &["bind Read"])]);
+    check(&protected("/data", &["/data/sub"]), &[("/data/sub", &["bind Read"])]);
+    check(
+        &protected("/data/sub", &["/data", "/data/sub/own"]),
+        &[("/data", &["bind Write"]), ("/data/sub", &["pin Read"]), ("/data/sub/own", &[])],
+    );
+    let app = "/home/ada/src/app";
+    check(&protected(app, &[]), &[(app, &["bind Read"])]);
+}
+
+#[test]
+fn what_is_named_as_readable_inside_something_writable_is_read_only_and_held_in_its_place() {
+    let directories = ["/data", "/data/a/keys:ro", "/data/a/keys/new", "/home/ada/src/app/vendor:ro"];
+    let directories = directories.map(|added| added.parse().unwrap()).to_vec();
+    let wish = want_with("workspace-write", &Widening { directories, ..Widening::default() });
+    let host = ["/data/", "/data/a/", "/data/a/keys/", "/data/a/keys/new/", "/home/ada/src/app/vendor/"];
+    let steps = plan(&wish, &view(&[HOST, &host].concat(), &[]));
+    check(
+        &steps,
+        &[
+            ("/data", &["bind Write"]),
+            ("/data/a", &["pin Write"]),
+            ("/data/a/keys", &["pin Read"]),
+            ("/data/a/keys/new", &["bind Write"]),
+            ("/home/ada/src/app/vendor", &["pin Read"]),
+        ],
+    );
 }
