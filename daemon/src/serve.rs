@@ -33,7 +33,7 @@ use crate::{
     paths, peer,
     profiles::Profiles,
     rpc,
-    sandbox::Machine,
+    sandbox::{Machine, written::Written},
     session::{
         admission, events::Listener, guarding::Guarding, patches::Patches, planting::Planting, recorder,
         registry::Registry, retention, sandboxes::Sandboxes, start::Starter, waiting,
@@ -87,7 +87,10 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
         sandboxes: sandboxes.clone(),
         profiles: Profiles::new(&configuration, &place.state),
         approvals,
-        machine: Arc::new(Machine::probe(keeper, hidden)),
+        machine: Arc::new(Machine {
+            written: Written::kept_in(&place.state),
+            ..Machine::probe(keeper, hidden)
+        }),
     };
     let planting = Planting::new(link.clone(), registry.clone(), audit);
     // A file that became unreadable forgets nothing; the loop says so.

@@ -216,7 +216,8 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
     let grants = Grants::of(policy);
     let mut residue = Residue::default();
     let result = (|| {
-        let mut view = FsView::gather(policy, &grants, &plan::conditions(machine))?;
+        let written = machine.written.read()?;
+        let mut view = FsView::gather(policy, &grants, &plan::conditions(machine), &written)?;
         view.accounts = accounts::gather(&policy.caller, &places.home);
         if policy.workspace_access == Access::Write && policy.layers.namespaces.mount {
             residue.hold_placeholders(&view.repositories, &policy.profile.git)?;
@@ -229,7 +230,9 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
             made?;
         }
         let writable = binds.shown.iter().filter(|(_, shown)| **shown == Shown::Write);
-        let disks = disks(policy, writable.map(|(path, _)| path.as_path()), &view.mounts);
+        let writable: Vec<&Path> = writable.map(|(path, _)| path.as_path()).collect();
+        machine.written.add(writable.iter().copied())?;
+        let disks = disks(policy, writable.into_iter(), &view.mounts);
         let plan = plan::launch_plan(policy, &grants, &view, &places, &binds, &disks.places, machine);
         let guards = Guard::all(plan.root.as_deref().unwrap_or_default(), &view.repositories);
         refuse_second_names(&guards)?;

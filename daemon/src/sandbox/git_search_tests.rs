@@ -1,6 +1,8 @@
-//! Owns the tests of `git`.
+//! Owns the tests of `git_search`.
 
 use std::{os::unix::fs::symlink, process::Command};
+
+use dunlin_sandbox_profiles::{Git, Guard};
 
 use super::*;
 
@@ -41,7 +43,12 @@ impl Place {
     }
 
     fn gather(&self, name: &str) -> Repositories {
-        Repositories::gather(&self.root.join(name), &self.caller()).unwrap()
+        self.search(name).unwrap()
+    }
+
+    fn search(&self, name: &str) -> Result<Repositories, SandboxError> {
+        let tree = self.root.join(name);
+        super::gather(&tree, &BTreeSet::from([tree.clone()]), &self.caller())
     }
 
     fn guards(&self, found: &Repositories) -> Vec<String> {
@@ -166,7 +173,7 @@ fn a_link_in_place_of_a_guarded_name_is_refused() {
         let path = place.root.join("app").join(name);
         fs::rename(&path, place.root.join("moved")).unwrap();
         symlink(place.root.join("moved"), &path).unwrap();
-        let error = Repositories::gather(&place.root.join("app"), &place.caller()).unwrap_err().to_string();
+        let error = place.search("app").unwrap_err().to_string();
         assert!(error.contains("symbolic link"), "{name}: {error}");
     }
 }
@@ -177,7 +184,7 @@ fn a_configuration_that_cannot_be_read_whole_is_refused() {
         let place = Place::new();
         place.repository("app");
         make(&place.root.join("app/.git/config"));
-        Repositories::gather(&place.root.join("app"), &place.caller()).unwrap_err().to_string()
+        place.search("app").unwrap_err().to_string()
     };
     let giant = |path: &Path| fs::write(path, "#\n".repeat(1 << 20)).unwrap();
     assert!(refused(&giant).contains("longer than 1 MiB"));
@@ -208,4 +215,61 @@ fn allowed_keys_get_neither_guard_nor_placeholder() {
     let allowed = Git { hooks: Guard::Allow, config: Guard::Allow };
     assert_eq!(found.placeholders(&allowed).count(), 0);
     assert!(found.guards.iter().all(|guard| !guard.applies(&allowed)));
+}
+
+#[test]
+fn the_repository_of_every_tree_that_may_be_written_to_is_guarded() {
+    let place = Place::new();
+    place.repository("app");
+    place.repository("other");
+    place.git("other", &["worktree", "add", "-q", "../linked"]);
+    let trees = ["app", "linked", "plain"].map(|name| place.root.join(name));
+    let found = super::gather(&trees[0], &trees.clone().into(), &place.caller()).unwrap();
+    let guards = place.guards(&found);
+    for name in ["app/.git/hooks", "linked/.git", "other/.git/hooks", "other/.git/commondir"] {
+        assert!(guards.contains(&name.to_owned()), "{name} in {guards:?}");
+    }
+    assert_eq!(found.trees, trees[..2].iter().cloned().collect());
+}
+
+#[test]
+fn more_than_git_makes_is_refused_and_what_is_missing_is_told_in_few_words() {
+    let refused = |make: &dyn Fn(&Path)| {
+        let place = Place::new();
+        place.repository("app");
+        make(&place.root.join("app"));
+        place.search("app").unwrap_err().to_string()
+    };
+    let many = |below: &'static str| {
+        move |app: &Path| {
+            (0..=PARTS_MAX).for_each(|at| {
+                let directory = app.join(format!("{below}/{at}"));
+                fs::create_dir_all(&directory).unwrap();
+                fs::write(directory.join("HEAD"), "").unwrap();
+            })
+        }
+    };
+    assert!(refused(&many(".git/worktrees")).contains("worktrees cannot be protected: it holds over 512"));
+    assert!(refused(&many(".git/modules")).contains("submodules, too many"));
+    assert!(refused(&many(".git/modules/a/modules/b")).contains("submodules, too many"));
+    let empty = |app: &Path| {
+        (0..=DIRECTORIES_MAX)
+            .for_each(|at| fs::create_dir_all(app.join(format!(".git/modules/{at}"))).unwrap())
+    };
+    assert!(refused(&empty).contains("submodules, too many"));
+    let naming = |count: usize| {
+        move |app: &Path| {
+            let names: String = (0..count).map(|at| format!("\tpath = {}/{at}\n", app.display())).collect();
+            fs::write(app.join(".git/config"), format!("[include]\n{names}")).unwrap();
+        }
+    };
+    assert!(refused(&naming(NAMED_MAX + 1)).contains("over 8 MiB long, or name over 512"));
+    let place = Place::new();
+    place.repository("app");
+    naming(9)(&place.root.join("app"));
+    let notes = place.gather("app").notes;
+    assert_eq!(
+        (notes.len(), notes[4].as_str()),
+        (5, "git's configuration names 5 more files that are not there")
+    );
 }

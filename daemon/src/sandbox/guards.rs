@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    git::{Key, Placeholder, Repositories},
+    git::{Key, Repositories},
     git_reading::ConfigReading,
+    placeholder::Placeholder,
 };
 use crate::launch::plan::{Access, MountStep};
 

@@ -8,6 +8,7 @@ use std::{fs, path::PathBuf};
 use super::{
     cgroup::CgroupPlace,
     limits::{self, Ceilings},
+    written::Written,
 };
 use crate::sys;
 
@@ -47,6 +48,8 @@ pub struct Machine {
     pub wsl: bool,
     /// Directories of the daemon (runtime, state, configuration) that no sandbox may see.
     pub daemon_directories: Vec<PathBuf>,
+    /// What commands could ever write to.
+    pub written: Written,
 }
 
 /// The switches that forbid user namespaces to ordinary users.
@@ -91,6 +94,7 @@ impl Machine {
             wsl: release.to_ascii_lowercase().contains("microsoft"),
             release,
             daemon_directories: resolved(daemon_directories),
+            written: Written::default(),
         }
     }
 }

@@ -16,12 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Machine, SandboxError, SandboxKey, base,
-    git::{Placeholder, Repositories},
+    git::Repositories,
+    placeholder::{self, Placeholder},
     places::Places,
     view::unreadable,
 };
-use crate::regular;
-
 /// What to remove when the sandbox's init is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Residue {
@@ -112,7 +111,7 @@ fn let_go(path: &Path) {
     if users > 1 {
         held.insert(path.to_path_buf(), users - 1);
     } else {
-        let _ = remove_placeholder(path);
+        let _ = placeholder::remove(path);
     }
 }
 
@@ -157,21 +156,12 @@ fn write_missing(path: &Path, text: &str) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok() { Ok(()) } else { fs::write(path, text) }
 }
 
-fn remove_placeholder(path: &Path) -> io::Result<()> {
-    let found = fs::symlink_metadata(path)?;
-    if found.is_dir() {
-        return fs::remove_dir(path);
-    }
-    let unchanged = found.is_file() && matches!(regular::read(path)?.as_str(), "" | ".\n");
-    if unchanged { fs::remove_file(path) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use dunlin_sandbox_profiles::Guard;
 
     use super::*;
-    use crate::sandbox::git::{Guarded, Key, Placeholder};
+    use crate::sandbox::git::{Guarded, Key};
 
     #[test]
     fn placeholders_go_and_what_somebody_wrote_stays() {

@@ -14,6 +14,7 @@ use std::{
 use super::{
     Policy, SandboxError, closed,
     git::Repositories,
+    git_search,
     grants::{self, Grants, installation},
     identity,
     mounts::Mounts,
@@ -54,13 +55,18 @@ pub struct FsView {
 }
 
 impl FsView {
-    /// Looks. `always` are further paths whose existence matters.
-    pub fn gather(policy: &Policy, grants: &Grants, always: &[PathBuf]) -> Result<Self, SandboxError> {
+    /// Looks. `always` are further paths whose existence matters, `written` the trees that earlier sandboxes could write to.
+    pub fn gather(
+        policy: &Policy,
+        grants: &Grants,
+        always: &[PathBuf],
+        written: &BTreeSet<PathBuf>,
+    ) -> Result<Self, SandboxError> {
         // The longest walk of them all goes on beside the others.
         thread::scope(|scope| {
             let is_root = nix::unistd::geteuid().is_root();
             let walk = is_root.then(|| thread::Builder::new().spawn_scoped(scope, closed::find));
-            let (mut view, trees) = Self::gather_own(policy, grants, always)?;
+            let (mut view, trees) = Self::gather_own(policy, grants, always, written)?;
             if let Some(walk) = walk {
                 // No thread can be had: alone it takes longer.
                 view.closed =
@@ -76,6 +82,7 @@ impl FsView {
         policy: &Policy,
         grants: &Grants,
         always: &[PathBuf],
+        written: &BTreeSet<PathBuf>,
     ) -> Result<(Self, BTreeSet<PathBuf>), SandboxError> {
         let kernel_files = kernel_files(Path::new("/proc"));
         let mut view = Self { mounts: Mounts::read(), kernel_files, ..Self::default() };
@@ -88,19 +95,22 @@ impl FsView {
         if let Some((key, path)) = grants::named(policy).find(|(_, path)| !view.traces.contains_key(path)) {
             return Err(SandboxError::Missing { key, path });
         }
-        let mut trees = view.without_forged(policy, grants)?;
+        view.refuse_hidden_workspace(policy, grants)?;
+        let mut trees = view.without_forged(policy, grants, written)?;
         let mut doubted = Vec::new();
         if grants.search_path {
-            doubted = view.follow_search_path(policy, &trees, &mut tracer);
+            let forgeable = Forgeable { here: &trees, ever: written };
+            doubted = view.follow_search_path(policy, grants, &forgeable, &mut tracer);
         }
-        view.repositories = Repositories::gather(&policy.workspace, &policy.caller)?;
+        view.repositories = git_search::gather(&policy.workspace, &trees, &policy.caller)?;
         view.repositories.notes.extend(doubted);
         trees.extend(view.repositories.outside(&policy.workspace));
         let readable = view.traces.values().map(|trace| &trace.real).chain(&view.search_path);
         let readable = readable.filter(|real| !real.starts_with("/proc")).cloned().collect();
         view.sockets = sockets::find(&trees, &readable);
         view.git_config = identity::git_config(&policy.caller, &policy.workspace);
-        view.git_ignore = believed(&identity::git_ignore(&policy.caller), &trees, &mut tracer);
+        let forgeable = trees.union(written).cloned().collect();
+        view.git_ignore = believed(&identity::git_ignore(&policy.caller), &forgeable, &mut tracer);
         Ok((view, trees))
     }
 
@@ -122,18 +132,34 @@ impl FsView {
         }
     }
 
-    /// Takes out what only a link inside a writable tree leads to: an earlier command may have made it, to open more to the next
-    /// sandbox. What a profile names one by one is refused instead. Returns the writable trees.
+    /// A workspace in what is hidden would have to be shown, or the rest of it be seen.
+    fn refuse_hidden_workspace(&self, policy: &Policy, grants: &Grants) -> Result<(), SandboxError> {
+        let path = policy.workspace.clone();
+        let holds = |hidden: &&PathBuf| {
+            let real = self.traces.get(*hidden).map(|trace| &trace.real);
+            path.starts_with(hidden) || real.is_some_and(|real| path.starts_with(real))
+        };
+        let Some(hidden) = grants.hide.iter().find(holds) else { return Ok(()) };
+        let why = format!(
+            "{} is hidden by the profile; choose another directory with -w, or take it out of fs.hide",
+            hidden.display()
+        );
+        Err(SandboxError::Workspace { path, why })
+    }
+
+    /// Takes out what only a link that an earlier command may have made leads to, to open more to the next sandbox. What a profile
+    /// names one by one is refused instead. Returns the writable trees.
     fn without_forged(
         &mut self,
         policy: &Policy,
         grants: &Grants,
+        written: &BTreeSet<PathBuf>,
     ) -> Result<BTreeSet<PathBuf>, SandboxError> {
         let named = grants.write.iter().filter_map(|path| self.traces.get(path));
         let named = named.filter(|trace| trace.links.is_empty()).map(|trace| trace.real.clone());
         let mut trees: BTreeSet<PathBuf> = named.chain([policy.workspace.clone()]).collect();
         let forged = |path: &PathBuf, traces: &BTreeMap<PathBuf, Trace>| {
-            traces.get(path).is_some_and(|trace| is_forgeable(trace, &trees))
+            traces.get(path).is_some_and(|trace| Forgeable { here: &trees, ever: written }.leads_to(trace))
         };
         if let Some((key, path)) = grants::named(policy).find(|(_, path)| forged(path, &self.traces)) {
             let why = format!(
@@ -156,7 +182,8 @@ impl FsView {
     fn follow_search_path(
         &mut self,
         policy: &Policy,
-        writable: &BTreeSet<PathBuf>,
+        grants: &Grants,
+        forgeable: &Forgeable<'_>,
         tracer: &mut Tracer,
     ) -> Vec<String> {
         let known = grants::known(&policy.caller);
@@ -172,12 +199,12 @@ impl FsView {
             }
             if is_system(&found.real) {
                 // Shown already, but perhaps not what leads there.
-                if !found.links.is_empty() && !is_system(entry) && !is_forgeable(&found, writable) {
+                if !found.links.is_empty() && !is_system(entry) && !forgeable.leads_to(&found) {
                     self.note(entry, tracer);
                 }
                 continue;
             }
-            if is_forgeable(&found, writable) {
+            if forgeable.leads_to(&found) {
                 doubted.push(doubt(entry, &found.real));
                 continue;
             }
@@ -189,8 +216,9 @@ impl FsView {
                 let Some(target) = tracer.trace(&link).filter(|target| !is_system(&target.real)) else {
                     continue;
                 };
-                if is_forgeable(&target, writable) {
-                    doubted.extend((!self.is_shown(&target.real)).then(|| doubt(&link, &target.real)));
+                if forgeable.leads_to(&target) {
+                    doubted
+                        .extend((!self.is_shown(&target.real, grants)).then(|| doubt(&link, &target.real)));
                     continue;
                 }
                 let directory = target.real.parent().unwrap_or(&target.real);
@@ -207,8 +235,9 @@ impl FsView {
     }
 
     /// Whether a place is readable for another reason.
-    fn is_shown(&self, real: &Path) -> bool {
-        let traced = self.traces.values().map(|trace| &trace.real);
+    fn is_shown(&self, real: &Path, grants: &Grants) -> bool {
+        let granted = grants.read.iter().chain(&grants.overlay).chain(&grants.write);
+        let traced = granted.filter_map(|path| self.traces.get(path)).map(|trace| &trace.real);
         traced.chain(&self.search_path).any(|shown| real.starts_with(shown))
     }
 
@@ -231,9 +260,24 @@ fn whole(directory: &Path, policy: &Policy, known: &[PathBuf]) -> PathBuf {
     if found == directory || is_one() { found } else { directory.to_path_buf() }
 }
 
-/// Whether a link in one of these trees leads out of them all.
-fn is_forgeable(trace: &Trace, writable: &BTreeSet<PathBuf>) -> bool {
-    trace.links.iter().any(|(at, _)| lies_in(at, writable)) && !lies_in(&trace.real, writable)
+/// Where commands may have made links.
+struct Forgeable<'a> {
+    /// The trees that this sandbox may write to.
+    here: &'a BTreeSet<PathBuf>,
+    /// Those that earlier ones could.
+    ever: &'a BTreeSet<PathBuf>,
+}
+
+impl Forgeable<'_> {
+    /// Whether a link on the way leads out of its tree, to what this sandbox may not write to anyway.
+    fn leads_to(&self, trace: &Trace) -> bool {
+        let own = |at: &Path| {
+            let innermost =
+                at.ancestors().find(|above| self.here.contains(*above) || self.ever.contains(*above));
+            innermost.is_some_and(|tree| !trace.real.starts_with(tree))
+        };
+        trace.links.iter().any(|(at, _)| own(at)) && !lies_in(&trace.real, self.here)
+    }
 }
 
 /// The text of a file outside all that a command may have written, its links included; else nothing.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     launch::plan::{Access, MountStep},
-    sandbox::git::Placeholder,
+    sandbox::placeholder::Placeholder,
 };
 
 fn guard(path: PathBuf, ward: Ward) -> Guard {

@@ -12,10 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    git::{self, Placeholder},
-    git_links,
+    git, git_links,
     git_reading::ConfigReading,
     guards::{Guard, Reading, Ward, digest},
+    placeholder::Placeholder,
 };
 use crate::{
     launch::plan::{Access, MountStep},
