@@ -110,11 +110,19 @@ impl Watch {
         }
     }
 
-    /// Watches what lies at a guard's place now, in a directory that may be another one now.
+    /// Watches what lies at a guard's place now, in a directory that may be another one now. A file that is held and still lies there
+    /// stays held: a look that opened it each time would be told of itself for ever.
     pub fn renew(&self, guard: &Guard) -> io::Result<()> {
-        self.state().held.remove(guard.path());
-        // Whoever opens what was in the open once may do so through a descriptor of then, and write without a sound.
-        self.add_guard(guard, Events::IN_OPEN)
+        let now = fs::symlink_metadata(guard.path()).ok();
+        let same = |file: &File| {
+            let (held, now) = (file.metadata().ok(), now.as_ref());
+            held.zip(now).is_some_and(|(held, now)| (held.dev(), held.ino()) == (now.dev(), now.ino()))
+        };
+        self.state().held.retain(|path, file| path != guard.path() || same(file));
+        // Whoever opens what was in the open once may do so through a descriptor of then, and write without a sound. Who opens a directory
+        // reads names.
+        let is_file = now.as_ref().is_some_and(|now| now.is_file());
+        self.add_guard(guard, if is_file { Events::IN_OPEN } else { Events::empty() })
     }
 
     /// Watches the names and contents in a directory that may be there, beside the guards.

@@ -74,3 +74,21 @@ fn a_link_in_the_place_of_a_file_cannot_be_looked_at() {
         Look::default()
     );
 }
+
+#[test]
+fn looking_again_and_again_at_what_was_in_the_open_once_makes_no_news() {
+    let (place, path) = place();
+    let hooks = place.path().join("hooks");
+    fs::create_dir(&hooks).unwrap();
+    fs::write(hooks.join("pre-commit"), "").unwrap();
+    for guard in [guard(path, Ward::Config), guard(hooks, Ward::Hooks)] {
+        let watch = Watch::arm(std::slice::from_ref(&guard)).unwrap();
+        let round = || {
+            watch.renew(&guard).unwrap();
+            watch.look(&guard, true).unwrap();
+            watch.take().unwrap()
+        };
+        round();
+        assert_eq!((round(), round()), Default::default(), "{:?}", guard.ward);
+    }
+}
