@@ -5,6 +5,7 @@
 //! file it was. What is known is on disk, so that the next worker goes on where a killed one stopped.
 
 mod newcomers;
+mod settled;
 
 use std::{
     collections::HashMap,
@@ -291,7 +292,8 @@ impl Post {
         }
         let mut changed = false;
         for (at, _) in touched {
-            changed |= self.judge(at, found.get(&at).copied().unwrap_or(Found::InPlace), mended_us)?;
+            let found = found.get(&at).copied().unwrap_or(Found::InPlace);
+            changed |= self.judge(at, found, mended_us).await?;
         }
         if changed {
             self.store().map_err(|error| self.at_workspace(cannot("written down", &error)))?;
@@ -321,7 +323,7 @@ impl Post {
     }
 
     /// Judges one guard after a mending; `true`: something about it is new.
-    fn judge(&mut self, at: usize, found: Found, mended_us: u64) -> Result<bool, Breach> {
+    async fn judge(&mut self, at: usize, found: Found, mended_us: u64) -> Result<bool, Breach> {
         let nests = self.known.nests;
         let guard = &mut self.known.guards[at];
         let path = guard.path().to_path_buf();
@@ -337,7 +339,7 @@ impl Post {
             self.watch.renew(guard).map_err(|error| breach(cannot("watched", &error)))?;
         }
         let was_open = put_back || guard.exposed;
-        let look = match block_in_place(|| self.watch.look(guard, was_open)) {
+        let look = match settled::look(&self.watch, guard, was_open).await {
             Ok(look) => look,
             // The pin holds what nobody inside ever had; where it lies outside is not what it protects.
             Err(_) if !was_open => return Ok(false),

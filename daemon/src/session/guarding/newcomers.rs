@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Breach, Post, about, cannot};
+use super::{Breach, Post, about, cannot, settled};
 use crate::{
     launch::mend,
     sandbox::{
@@ -113,7 +113,7 @@ impl Post {
             if guard.ward == Ward::Above {
                 continue;
             }
-            let look = tokio::task::block_in_place(|| self.watch.look(guard, true));
+            let look = settled::look(&self.watch, guard, true).await;
             let look = look.map_err(|error| breach(guard, cannot("judged", &error)))?;
             let path = guard.path().to_path_buf();
             guard.accept(&look, true).map_err(|why| Breach::At(path, why))?;
