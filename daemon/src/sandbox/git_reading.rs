@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::guards::digest;
+use super::{
+    git_keys::{INERT, harmless, in_the_network},
+    guards::digest,
+};
 
 /// Longer configurations are compared as a whole.
 const TEXT_MAX_BYTES: usize = 256 << 10;
@@ -88,7 +91,7 @@ impl ConfigReading {
             let named: Vec<&str> = new.into_iter().take(8).collect();
             let what =
                 if named.is_empty() { "lines were moved or taken away".to_owned() } else { named.join(", ") };
-            return Some(format!("what decides about code that git runs changed ({what})"));
+            return Some(format!("what may decide about code that git runs changed ({what})"));
         }
         let moved = |(name, place): &(&String, &String)| {
             before.remotes.get(*name).is_some_and(|before| before != *place)
@@ -123,217 +126,22 @@ impl<'a> Header<'a> {
     }
 }
 
-/// `key = value` without quotes, escapes and comments.
+/// `key = value` without escapes and comments, in one pair of quotes or none.
 fn plain_entry(line: &str) -> Option<(String, &str)> {
     let (key, value) = line.split_once('=').unwrap_or((line, "true"));
+    let quoted = value.trim().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    if let Some(value) = quoted.filter(|inner| !inner.contains(['"', '\\'])) {
+        return named(key).map(|key| (key, value));
+    }
+    named(key).filter(|_| !value.contains(['"', '\\', '#', ';'])).map(|key| (key, value.trim()))
+}
+
+fn named(key: &str) -> Option<String> {
     let key = key.trim_end();
     let plain = key.starts_with(|c: char| c.is_ascii_alphabetic())
         && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    (plain && !value.contains(['"', '\\', '#', ';'])).then(|| (key.to_ascii_lowercase(), value.trim()))
+    plain.then(|| key.to_ascii_lowercase())
 }
-
-/// A place in the network: a path, or a helper's name before `::`, would let git run what lies there.
-fn in_the_network(url: &str) -> bool {
-    let scheme = ["https://", "http://", "ssh://", "git://"].iter().find_map(|s| url.strip_prefix(s));
-    let host = match (scheme, url.split_once(':')) {
-        (Some(rest), _) => rest,
-        (None, Some((host, path))) if !host.contains('/') && !path.starts_with(':') => host,
-        _ => return false,
-    };
-    host.starts_with(|c: char| c.is_ascii_alphanumeric()) && !url.contains("::")
-}
-
-fn harmless(
-    section: &str,
-    subsection: Option<&str>,
-    key: &str,
-    value: &str,
-    remotes: &BTreeSet<&str>,
-) -> bool {
-    match (section, subsection, key) {
-        // A name that is no remote is taken for a path.
-        ("branch", Some(_), "remote" | "pushremote") => value == "." || remotes.contains(value),
-        ("branch", Some(_), key) => {
-            ["merge", "rebase", "description", "vscode-merge-base", "gh-merge-base"].contains(&key)
-        }
-        ("submodule", Some(_), "url") => in_the_network(value),
-        (_, Some(_), _) => HARMLESS_BELOW.contains(&(section, key)) || !KNOWN.contains(&section),
-        ("color" | "advice", None, _) => true,
-        (_, None, _) => HARMLESS.contains(&(section, key)) || !KNOWN.contains(&section),
-    }
-}
-
-/// Keys under `[section "subsection"]` that make git run nothing.
-const HARMLESS_BELOW: &[(&str, &str)] = &[
-    ("remote", "fetch"),
-    ("remote", "tagopt"),
-    ("remote", "prune"),
-    ("remote", "gh-resolved"),
-    ("submodule", "active"),
-];
-
-/// Keys under `[section]` that make git run nothing.
-const HARMLESS: &[(&str, &str)] = &[
-    ("branch", "autosetupmerge"),
-    ("branch", "autosetuprebase"),
-    ("commit", "gpgsign"),
-    ("core", "autocrlf"),
-    ("core", "eol"),
-    ("core", "filemode"),
-    ("core", "ignorecase"),
-    ("core", "logallrefupdates"),
-    ("core", "precomposeunicode"),
-    ("core", "safecrlf"),
-    ("core", "sparsecheckout"),
-    ("core", "sparsecheckoutcone"),
-    ("core", "symlinks"),
-    ("core", "untrackedcache"),
-    ("fetch", "prune"),
-    ("fetch", "prunetags"),
-    ("init", "defaultbranch"),
-    ("pull", "ff"),
-    ("pull", "rebase"),
-    ("push", "autosetupremote"),
-    ("push", "default"),
-    ("push", "followtags"),
-    ("rerere", "enabled"),
-    ("tag", "gpgsign"),
-    ("user", "email"),
-    ("user", "name"),
-    ("user", "signingkey"),
-];
-
-/// What decides about a repository's form, not about programs: it counts where it changes, and stands in every new repository.
-const INERT: &[&str] = &[
-    "core.bare",
-    "core.repositoryformatversion",
-    "core.worktree",
-    "extensions.objectformat",
-    "extensions.partialclone",
-    "extensions.refstorage",
-    "extensions.worktreeconfig",
-    "remote.promisor",
-    "remote.partialclonefilter",
-];
-
-/// Sections that git and what is commonly installed beside it act upon. In any other a key is a word without effect.
-const KNOWN: &[&str] = &[
-    "add",
-    "advice",
-    "alias",
-    "am",
-    "annex",
-    "apply",
-    "attr",
-    "author",
-    "bitmap",
-    "blame",
-    "branch",
-    "browser",
-    "bundle",
-    "checkout",
-    "clean",
-    "clone",
-    "color",
-    "column",
-    "commit",
-    "commitgraph",
-    "committer",
-    "completion",
-    "core",
-    "credential",
-    "credentialcache",
-    "credentialstore",
-    "delta",
-    "diff",
-    "difftool",
-    "extensions",
-    "fastimport",
-    "feature",
-    "fetch",
-    "filter",
-    "filter-repo",
-    "format",
-    "fsck",
-    "fsmonitor",
-    "gc",
-    "gerrit",
-    "git-p4",
-    "gitcvs",
-    "gitflow",
-    "gitweb",
-    "gpg",
-    "grep",
-    "gui",
-    "guitool",
-    "help",
-    "hook",
-    "http",
-    "https",
-    "hub",
-    "i18n",
-    "imap",
-    "include",
-    "includeif",
-    "index",
-    "init",
-    "instaweb",
-    "interactive",
-    "lfs",
-    "log",
-    "lsrefs",
-    "magit",
-    "mailinfo",
-    "mailmap",
-    "maintenance",
-    "man",
-    "merge",
-    "mergetool",
-    "notes",
-    "oh-my-zsh",
-    "pack",
-    "pager",
-    "pretty",
-    "promisor",
-    "protocol",
-    "pull",
-    "push",
-    "rebase",
-    "receive",
-    "reftable",
-    "remote",
-    "remotes",
-    "repack",
-    "rerere",
-    "revert",
-    "safe",
-    "sendemail",
-    "sendpack",
-    "sequence",
-    "showbranch",
-    "sparse",
-    "splitindex",
-    "ssh",
-    "stash",
-    "status",
-    "submodule",
-    "svn",
-    "svn-remote",
-    "tag",
-    "tar",
-    "tig",
-    "trace2",
-    "trailer",
-    "transfer",
-    "uploadarchive",
-    "uploadpack",
-    "uploadpackfilter",
-    "url",
-    "user",
-    "versionsort",
-    "web",
-    "worktree",
-];
 
 #[cfg(test)]
 mod tests {
@@ -357,6 +165,13 @@ mod tests {
         );
         check("[pull]\n\trebase = true\n[user]\n\tname = Ada Lovelace\n[x]\n\ty = z\n# note\n", false);
         check("[submodule \"part\"]\n\tactive = true\n\turl = ssh://example.test/part\n", false);
+        check(
+            "[merge]\n\tconflictStyle = zdiff3\n[diff]\n\talgorithm = histogram\n[status]\n\tshort = true\n",
+            false,
+        );
+        check("[branch \"main\"]\n\tgithub-pr-owner-number = \"a#b#1\"\n", false);
+        check("[branch \"main\"]\n\tgithub-pr-owner-number = a-1\n[remote]\n\tpushDefault = origin\n", false);
+        check("[gitflow \"prefix\"]\n\tfeature = feature/\n[extensions]\n\tworktreeConfig = true\n", false);
     }
 
     #[test]
@@ -377,6 +192,10 @@ mod tests {
             "[remote \"origin\"]\n\turl = https://elsewhere.test/a.git\n",
             "[branch \"main\"]\n\tremote = ./evil\n",
             "[branch \"main\"]\n\tremote = evil\n",
+            "[branch \"main\"]\n\tmergeOptions = -s evil\n",
+            "[remote]\n\tpushDefault = ./evil\n",
+            "[gitflow \"path\"]\n\thooks = ./evil\n",
+            "[core]\n\tworktree = ../evil\n",
             "[x]\n\ty = z\\\n\t[core]\n",
             "[x]\n\ty = \"z\n",
             "[x \"]\n\ty = z\n",

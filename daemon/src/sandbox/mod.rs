@@ -13,6 +13,7 @@ pub mod enforcement;
 pub mod environment;
 mod establish;
 pub mod git;
+mod git_keys;
 mod git_links;
 mod git_reading;
 mod git_search;
