@@ -12,7 +12,8 @@ use std::{
 };
 
 use super::{
-    Policy, SandboxError, closed,
+    Policy, SandboxError,
+    closed::{self, Closed},
     git::Repositories,
     git_search,
     grants::{self, Grants, installation},
@@ -26,7 +27,7 @@ use crate::regular;
 /// Programs looked at in one PATH entry; a directory with more is taken as it is.
 const PROGRAMS_MAX: usize = 4096;
 
-/// Links in PATH that are told of at most.
+/// Paths that are told of at most: links in PATH, directories that nobody looked into.
 const DOUBTED_MAX: usize = 4;
 
 /// The facts.
@@ -69,9 +70,9 @@ impl FsView {
             let (mut view, trees) = Self::gather_own(policy, grants, always, written)?;
             if let Some(walk) = walk {
                 // No thread can be had: alone it takes longer.
-                view.closed =
+                let found =
                     walk.map_or_else(|_| closed::find(), |walk| walk.join().expect("it panics nowhere"));
-                view.closed.retain(|path| !lies_in(path, &trees));
+                view.close(found, &trees);
             }
             Ok(view)
         })
@@ -117,6 +118,19 @@ impl FsView {
     /// Where a path of the policy leads, if it exists.
     pub fn trace(&self, path: &Path) -> Option<&Trace> {
         self.traces.get(path)
+    }
+
+    /// Hides what is closed, the writable trees apart.
+    fn close(&mut self, found: Closed, trees: &BTreeSet<PathBuf>) {
+        let shut = |paths: BTreeSet<PathBuf>| paths.into_iter().filter(|path| !lies_in(path, trees));
+        let unknown: Vec<String> = shut(found.unknown).map(|path| path.display().to_string()).collect();
+        self.closed = shut(found.paths).collect();
+        if !unknown.is_empty() {
+            self.repositories.notes.push(format!(
+                "too much to look for what only root may read: {} (what lies so in /etc is hidden)",
+                unknown[..unknown.len().min(DOUBTED_MAX)].join(", ")
+            ));
+        }
     }
 
     /// Whether something is mounted below `path`.
