@@ -16,6 +16,8 @@ struct Trap {
     before: &'static str,
     /// Run inside.
     lay: &'static str,
+    /// The second run's workspace, if it is another one.
+    second: Option<&'static str>,
     /// More words for the second run.
     words: &'static [&'static str],
     /// Run inside anew, and outside: prints GOT where it gets what it wants.
@@ -27,8 +29,16 @@ struct Trap {
 const READ: &str = "cat $p/note > /dev/null && echo GOT";
 const WRITE: &str = "echo x > $p/new && echo GOT";
 
-const PLAIN: Trap =
-    Trap { name: "", workspace: "code/app", before: "", lay: "", words: &[], probe: READ, refused: None };
+const PLAIN: Trap = Trap {
+    name: "",
+    workspace: "code/app",
+    before: "",
+    lay: "",
+    second: None,
+    words: &[],
+    probe: READ,
+    refused: None,
+};
 
 const TRAPS: &[Trap] = &[
     Trap {
@@ -71,6 +81,18 @@ const TRAPS: &[Trap] = &[
         ..PLAIN
     },
     Trap {
+        name: "lead a program in an entry of PATH to a file, for the sandbox of another workspace",
+        lay: "mkdir -p venv/bin && ln -s $p/note venv/bin/x",
+        second: Some("code/other"),
+        ..PLAIN
+    },
+    Trap {
+        name: "put a link in the place of an entry of PATH, for the sandbox of another workspace",
+        lay: "mkdir venv && ln -s $p venv/bin",
+        second: Some("code/app/part"),
+        ..PLAIN
+    },
+    Trap {
         name: "replace what a link in an entry of PATH leads to",
         before: "mkdir -p $h/bin && echo > tool && ln -s $h/code/app/tool $h/bin/tool &&",
         lay: "rm tool; ln -s $p/note tool",
@@ -103,21 +125,63 @@ fn fall_into(user: User, trap: &Trap) -> Result<(), String> {
         "extends = \"workspace-write\"\n[fs]\nworkspace = \"read\"\nwrite = [\"${workspace}/out\"]\n";
     world.write(&world.path("config/dunlin/profiles/out.toml"), profile);
     world.write(&world.home().join("code/private/note"), "private\n");
-    world.write(&world.home().join(trap.workspace).join("README"), "hello\n");
+    for workspace in [Some(trap.workspace), trap.second].into_iter().flatten() {
+        world.write(&world.home().join(workspace).join("README"), "hello\n");
+    }
     let check = |holds: bool, what: &str, ran: &Finished| {
         let told = || format!("{} as {user:?}: {what}: {} {}", trap.name, ran.out(), ran.err());
         if holds { Ok(()) } else { Err(told()) }
     };
     let prepared = outside(&world, trap, &format!("{} true", trap.before));
     check(prepared.code() == 0, "its preparation failed", &prepared)?;
-    let laid = inside(&world, trap, "first", &[], &format!("{} && echo LAID", trap.lay));
+    let laid = inside(&world, trap, trap.workspace, "first", &[], &format!("{} && echo LAID", trap.lay));
     check(laid.out().contains("LAID"), "it is not laid", &laid)?;
-    let second = inside(&world, trap, "second", trap.words, &format!("echo RAN; {}", trap.probe));
+    let (place, line) = (trap.second.unwrap_or(trap.workspace), format!("echo RAN; {}", trap.probe));
+    let second = inside(&world, trap, place, "second", trap.words, &line);
     check(!second.out().contains("GOT"), "it works", &second)?;
     let as_told = |why: &str| second.err().contains(why);
     check(trap.refused.map_or(second.out().contains("RAN"), as_told), "the second did not run", &second)?;
     let twin = outside(&world, trap, trap.probe);
     check(twin.out().contains("GOT"), "the probe does not work outside", &twin)
+}
+
+#[test]
+fn the_repository_of_a_granted_tree_is_guarded_like_the_workspaces() {
+    for user in users() {
+        let world = World::of(user);
+        let other = world.path("other");
+        world.write(&other.join("README"), "hello\n");
+        let other = other.to_str().expect("a plain path");
+        world.finish("git", &["init", "-q", other]).expect(0);
+        let lines = [
+            "echo evil > .git/hooks/pre-commit",
+            "git config core.fsmonitor evil",
+            "mv .git moved",
+            "echo .. > .git/commondir",
+        ];
+        for line in lines {
+            let line = format!("cd {other} && touch new && {line}; echo RAN");
+            let words = ["run", "--no-tty", "--add-dir", other, "--", "sh", "-c", &line];
+            let ran = world.dunlin(&words).expect(0);
+            assert!(ran.out().contains("RAN") && !ran.err().is_empty(), "{user:?} {line}: {}", ran.err());
+        }
+        let left = world.finish(
+            "sh",
+            &[
+                "-c",
+                &format!(
+                    "cd {other} && ls new && ls .git/hooks/pre-commit .git/moved; git config core.fsmonitor"
+                ),
+            ],
+        );
+        assert_eq!(left.out().trim(), "new", "{user:?}");
+        // The same lines work where nothing is in the way.
+        for line in lines {
+            let _ = world.finish("sh", &["-c", &format!("cd {other} && {line}")]);
+        }
+        let twin = world.finish("sh", &["-c", &format!("cd {other}/moved && ls hooks/pre-commit")]);
+        assert_eq!(twin.out().trim(), "hooks/pre-commit");
+    }
 }
 
 #[test]
@@ -138,8 +202,15 @@ fn a_name_that_one_sandbox_leaves_is_a_name_for_the_terminal_that_reads_of_it() 
     }
 }
 
-fn inside(world: &World, trap: &Trap, sandbox: &str, words: &[&str], line: &str) -> Finished {
-    let place = world.home().join(trap.workspace);
+fn inside(
+    world: &World,
+    trap: &Trap,
+    workspace: &str,
+    sandbox: &str,
+    words: &[&str],
+    line: &str,
+) -> Finished {
+    let place = world.home().join(workspace);
     let mut command = world.client(&["run", "--no-tty", "--sandbox", sandbox, "-w"]);
     command.arg(&place).args(words).args(["--", "sh", "-c", &with_home(world, line)]);
     let path = format!("{0}/{1}/venv/bin:{0}/bin:/usr/bin:/bin", world.home().display(), trap.workspace);
