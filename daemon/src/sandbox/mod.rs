@@ -16,6 +16,7 @@ pub mod git;
 mod git_keys;
 mod git_links;
 mod git_reading;
+mod git_runs;
 mod git_search;
 mod git_syntax;
 pub mod grants;

@@ -17,7 +17,7 @@ use crate::{
     audit::Audit,
     keeper::control::{Frame, SET_RECORD},
     link::Link,
-    sandbox::planted::{self, Planted},
+    sandbox::planted::{self, Planted, Tree},
     sys::memfd,
 };
 
@@ -49,10 +49,8 @@ impl Planting {
     pub fn look(&self, session: Arc<Session>, sandbox: SandboxRecord) {
         let all = self.clone();
         tokio::spawn(async move {
-            let (workspace, since) =
-                (PathBuf::from(&sandbox.workspace), sandbox.created_unix_ms.saturating_sub(CLOCK_STEP_MS));
-            let guarded = sandbox.residue.own_repository;
-            let looked = tokio::task::spawn_blocking(move || planted::look(&workspace, since, guarded)).await;
+            let (trees, since) = (trees_of(&sandbox), sandbox.created_unix_ms.saturating_sub(CLOCK_STEP_MS));
+            let looked = tokio::task::spawn_blocking(move || planted::look(&trees, since)).await;
             if let Ok(planted) = looked {
                 all.tell(&session, &sandbox, planted).await;
             }
@@ -92,4 +90,9 @@ impl Planting {
             let _ = self.link.ask(Frame::new(SET_RECORD, number), &[], &[file.as_fd()]).await;
         }
     }
+}
+
+/// What a sandbox may write to and keeps.
+fn trees_of(sandbox: &SandboxRecord) -> Vec<Tree> {
+    vec![Tree { path: PathBuf::from(&sandbox.workspace), guarded: sandbox.residue.own_repository }]
 }
