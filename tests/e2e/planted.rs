@@ -25,7 +25,7 @@ fn leave(world: &World, name: &str, line: &str) {
 }
 
 #[test]
-fn a_repository_made_inside_is_told_once_with_what_git_outside_would_run() {
+fn a_repository_made_inside_is_told_once_while_it_lies_there_with_what_git_outside_would_run() {
     for world in worlds() {
         let line = "git init -q new && git -C new config core.fsmonitor ./evil && echo true > new/.git/hooks/pre-commit && \
                     chmod +x new/.git/hooks/pre-commit && git -C new -c core.fsmonitor=false commit -qm x --allow-empty --no-verify \
@@ -41,6 +41,13 @@ fn a_repository_made_inside_is_told_once_with_what_git_outside_would_run() {
         leave(&world, "second", "git init -q quiet");
         let notes = told(&world, "second", "quiet is a repository made inside");
         assert!(!notes.contains("fsmonitor"), "what was told is not told again: {notes}");
+        // The host cleans up, and it is left again.
+        fs::rename(world.workspace().join("new"), world.path("home/new")).expect("rename");
+        leave(&world, "third", "git init -q other");
+        told(&world, "third", "other is a repository made inside");
+        fs::rename(world.path("home/new"), world.workspace().join("new")).expect("rename");
+        leave(&world, "fourth", "true");
+        told(&world, "fourth", "core.fsmonitor");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tells what a session left in its workspace that git outside would obey, once it ended.
 //!
 //! Runs beside the answer of the call that started the session, which never waits for it: what is found in time is in that answer,
-//! and in any case in the session's notes (`ls`), the events and the audit log. Each place is told once per sandbox.
+//! and in any case in the session's notes (`ls`), the events and the audit log. Each place is told once per sandbox while it lies there.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -65,6 +65,10 @@ impl Planting {
                 told.clear();
             }
             let told = told.entry(sandbox.id.clone()).or_default();
+            if !planted.cut_short {
+                // What is gone and comes again is told again.
+                told.retain(|found| *found == Default::default() || planted.found.contains(found));
+            }
             planted.found.retain(|found| told.insert(found.clone()));
             planted.cut_short &= told.insert(Default::default());
         }
