@@ -1,8 +1,9 @@
-//! What a session leaves in its workspace that git outside would obey: told, with what it would run.
+//! What a session leaves in its workspace that git outside would obey: told, with what it would run. The twin of each case is the
+//! host's git, which runs it.
 
 use std::fs;
 
-use dunlin_harness::{World, until, users};
+use dunlin_harness::{User, World, until, users};
 
 fn worlds() -> impl Iterator<Item = World> {
     users().into_iter().map(|user| {
@@ -66,6 +67,156 @@ fn a_rebase_that_would_run_commands_is_told() {
         let line = "mkdir .git/rebase-merge && echo 'exec ./evil' > .git/rebase-merge/git-rebase-todo";
         leave(&world, "rebase", line);
         told(&world, "rebase", "exec lines of a rebase");
+    }
+}
+
+/// Something that a session leaves, and the host's git obeys.
+struct Left {
+    name: &'static str,
+    /// What the host has before.
+    before: &'static str,
+    /// What a session does; `MARK` is a path that only the host can write.
+    inside: &'static str,
+    /// What the host does then.
+    then: &'static str,
+    /// What the session's notes say.
+    told: &'static str,
+}
+
+/// The parts of a repository that its halves share: `shared DIRECTORY`. A rebase that waits to be continued:
+/// `rebase GIT_DIRECTORY`. A step of one, with a strategy of the session's own: `pick`.
+const WORDS: &str = r#"
+shared() { mkdir -p "$1/objects" "$1/refs"; printf '[core]\n\trepositoryformatversion = 0\n\tfsmonitor = "touch MARK; false"\n[alias]\n\tx = !touch MARK\n' > "$1/config"; }
+half() { mkdir -p $1; echo ref: refs/heads/main > $1/HEAD; echo $2 > $1/commondir; }
+rebase() { mkdir $1/rebase-merge; git rev-parse HEAD | tee $1/rebase-merge/onto > $1/rebase-merge/orig-head; echo refs/heads/main > $1/rebase-merge/head-name
+touch $1/rebase-merge/interactive $1/rebase-merge/done $1/rebase-merge/git-rebase-todo; }
+pick() { mkdir -p git-merge-x; printf '#!/bin/sh\ntouch MARK\n' > git-merge-x/y; chmod +x git-merge-x/y
+echo pick $(git commit-tree HEAD: -p $(git commit-tree HEAD: -m before) -m later); }
+"#;
+
+const CONTINUED: &str = "git rebase --continue; git cherry-pick --continue; rm -rf .git/rebase-merge .git/sequencer; git reset -q --hard";
+
+/// In a workspace with a repository.
+const LEFT: &[Left] = &[
+    Left {
+        name: "link",
+        before: "",
+        inside: "shared c; half g ../c; mkdir a; ln -s ../g a/.git",
+        then: "git -C a status",
+        told: "a: git outside would run what was put there inside (commondir, ",
+    },
+    Left {
+        name: "half",
+        before: "",
+        inside: "shared d; half b ../d",
+        then: "git -C b x",
+        told: "b: git outside would run what was put there inside (commondir, ",
+    },
+    Left {
+        name: "pointer",
+        before: "git init -q lib",
+        inside: "shared lib-c; echo ../../lib-c > lib/.git/commondir",
+        then: "git -C lib status",
+        told: "lib: git outside would run what was put there inside (commondir, ",
+    },
+    Left {
+        name: "blank",
+        before: "git init -q good; mkdir e; echo gitdir: ../good/.git > e/.git",
+        inside: "shared 'good/.git '; echo ref: refs/heads/main > 'good/.git /HEAD'; echo 'gitdir: ../good/.git ' > e/.git",
+        then: "git -C e x",
+        told: "e: git outside would run what was put there inside (alias.x, ",
+    },
+    Left {
+        name: "hook",
+        before: "git init -q hooked; echo '#!/bin/sh' > hooked/.git/hooks/pre-commit; chmod +x hooked/.git/hooks/pre-commit",
+        inside: "echo touch MARK >> hooked/.git/hooks/pre-commit",
+        then: "git -C hooked commit -q --allow-empty -m x",
+        told: "hooked: git outside would run what was put there inside (hooks/pre-commit)",
+    },
+    Left {
+        name: "store",
+        before: "",
+        inside: "git init -q node_modules/x; git -C node_modules/x config alias.x '!touch MARK'",
+        then: "git -C node_modules/x x",
+        told: "node_modules/x: git outside would run what was put there inside (alias.x)",
+    },
+    Left {
+        name: "steps",
+        before: "",
+        inside: "rebase .git; echo exec touch MARK > steps; ln -sf ../../steps .git/rebase-merge/git-rebase-todo",
+        then: CONTINUED,
+        told: "rebase-merge/git-rebase-todo by a link",
+    },
+    Left {
+        name: "strategy",
+        before: "",
+        inside: "rebase .git; pick > .git/rebase-merge/git-rebase-todo; echo x/y > .git/rebase-merge/strategy",
+        then: CONTINUED,
+        told: "a rebase by a strategy that is not git's own",
+    },
+    Left {
+        name: "picks",
+        before: "",
+        inside: r"mkdir .git/sequencer; git rev-parse HEAD > .git/sequencer/head; { pick; pick; } > .git/sequencer/todo
+printf '[options]\n\tstrategy = x/y\n' > .git/sequencer/opts",
+        then: CONTINUED,
+        told: "picks by a strategy that is not git's own",
+    },
+    Left {
+        name: "worktree",
+        before: "git worktree add -q ../home/tree -b tree",
+        inside: "rebase .git/worktrees/tree; echo exec touch MARK > .git/worktrees/tree/rebase-merge/git-rebase-todo",
+        then: "git -C ../home/tree rebase --continue",
+        told: "exec lines of a rebase in worktrees/tree",
+    },
+];
+
+/// In a workspace without one.
+const ALONE: &[Left] = &[
+    Left {
+        name: "link",
+        before: "",
+        inside: "shared c; half g/x ../../c; ln -s g/x .git",
+        then: "git status",
+        told: "would run what was put there inside (commondir, ",
+    },
+    Left {
+        name: "bare",
+        before: "",
+        inside: "shared .; echo ref: refs/heads/main > HEAD; git config -f config core.worktree $PWD",
+        then: "git status",
+        told: "would run what was put there inside (alias.x, core)",
+    },
+];
+
+impl Left {
+    fn check(&self, world: &World) {
+        let mark = world.path("home/mark");
+        let script = |line: &str| format!("{WORDS}{line}").replace("MARK", &mark.display().to_string());
+        leave(world, self.name, &script(self.inside));
+        let notes = told(world, self.name, self.told);
+        assert!(!mark.exists(), "{}: {notes}", self.name);
+        let finished = world.finish("sh", &["-c", &script(self.then)]);
+        assert!(mark.exists(), "{}: {} {}", self.name, finished.out(), finished.err());
+        fs::remove_file(mark).expect("the mark");
+    }
+}
+
+#[test]
+fn what_the_hosts_git_would_run_is_told_wherever_it_was_left() {
+    for world in worlds() {
+        // All of it is older than the sandbox.
+        for left in LEFT {
+            world.finish("sh", &["-c", left.before]).expect(0);
+        }
+        LEFT.iter().for_each(|left| left.check(&world));
+    }
+}
+
+#[test]
+fn what_makes_a_workspace_a_repository_is_told() {
+    for left in ALONE {
+        left.check(&World::of(User::Own));
     }
 }
 
