@@ -16,9 +16,14 @@ use nix::libc;
 /// More than anybody writes into a file of these kinds.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The text of a file, with U+FFFD for what is no UTF-8. What is no regular file is [`io::ErrorKind::InvalidInput`], what is longer than a mebibyte
-/// [`io::ErrorKind::FileTooLarge`].
+/// The text of a file, with U+FFFD for what is no UTF-8. Errors are those of [`bytes`].
 pub fn read(path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&bytes(path)?).into_owned())
+}
+
+/// The content of a file. What is no regular file is [`io::ErrorKind::InvalidInput`], what is longer than a mebibyte
+/// [`io::ErrorKind::FileTooLarge`].
+pub fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let open = |path: &Path, flags| OpenOptions::new().read(true).custom_flags(flags).open(path);
     // A place is not opened yet, and stays the same file whatever its name becomes.
     let place = open(path, libc::O_PATH)?;
@@ -32,7 +37,7 @@ pub fn read(path: &Path) -> io::Result<String> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "over 1 MiB"));
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -5,16 +5,34 @@
 //! workspace names it, to lie there too.
 
 use std::{
+    ffi::OsStr,
     fs,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
 use super::git_syntax;
 use crate::regular;
 
+/// The path in a pointer of git's: all but the ends of lines. To git a blank at its end is part of it.
+pub fn pointed(text: &[u8]) -> PathBuf {
+    let end = text.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
+    PathBuf::from(OsStr::from_bytes(&text[..end]))
+}
+
+/// The path in a `.git` file.
+pub fn pointed_by_file(text: &[u8]) -> Option<PathBuf> {
+    text.strip_prefix(b"gitdir: ").map(pointed)
+}
+
+/// The path in the `gitdir` of a worktree's directory, of which git takes off every blank.
+fn pointed_back(text: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(text.trim_ascii_end()))
+}
+
 /// The git directory that a `.git` file names, if it may be believed.
-pub fn named(text: &str, workspace: &Path, home: &Path) -> Option<PathBuf> {
-    let target = text.strip_prefix("gitdir:").map(|path| workspace.join(path.trim()))?;
+pub fn named(text: &[u8], workspace: &Path, home: &Path) -> Option<PathBuf> {
+    let target = workspace.join(pointed_by_file(text)?);
     let directory = fs::canonicalize(target).ok()?;
     let is_own = directory.starts_with(workspace)
         || points_back(&directory, workspace) && !lies_in_a_work_tree(&directory, home);
@@ -23,8 +41,8 @@ pub fn named(text: &str, workspace: &Path, home: &Path) -> Option<PathBuf> {
 
 /// The repository whose linked worktree has this directory, if it is one's: `REPOSITORY/worktrees/NAME`.
 pub fn repository_of(directory: &Path, workspace: &Path) -> Option<PathBuf> {
-    let common = regular::read(&directory.join("commondir")).ok()?;
-    let common = fs::canonicalize(directory.join(common.trim())).ok()?;
+    let common = regular::bytes(&directory.join("commondir")).ok()?;
+    let common = fs::canonicalize(directory.join(pointed(&common))).ok()?;
     let fits = directory.parent() == Some(common.join("worktrees").as_path());
     let may_name = common.starts_with(workspace) || !directory.starts_with(workspace);
     (fits && may_name && is_repository(&common)).then_some(common)
@@ -32,11 +50,11 @@ pub fn repository_of(directory: &Path, workspace: &Path) -> Option<PathBuf> {
 
 /// The `.git` file of the worktree that this directory belongs to, if it is one and says the same.
 pub fn file_of(directory: &Path) -> Option<PathBuf> {
-    let link = regular::read(&directory.join("gitdir")).ok().map(|text| PathBuf::from(text.trim()))?;
+    let link = regular::bytes(&directory.join("gitdir")).ok().map(|text| pointed_back(&text))?;
     // A name that a link on the way could lead elsewhere, or another file of the person's, is not shown.
     let is_itself = link.file_name()? == ".git" && fs::canonicalize(&link).ok()? == link;
-    let text = regular::read(&link).ok().filter(|_| is_itself)?;
-    let named = link.parent()?.join(text.strip_prefix("gitdir:")?.trim());
+    let text = regular::bytes(&link).ok().filter(|_| is_itself)?;
+    let named = link.parent()?.join(pointed_by_file(&text)?);
     (fs::canonicalize(named).ok()? == fs::canonicalize(directory).ok()?).then_some(link)
 }
 
@@ -50,8 +68,8 @@ pub fn worktree_of(directory: &Path) -> Option<PathBuf> {
 
 /// Whether a git directory says that it belongs to this workspace.
 fn points_back(directory: &Path, workspace: &Path) -> bool {
-    let linked = regular::read(&directory.join("gitdir"));
-    let linked = linked.ok().and_then(|text| fs::canonicalize(directory.join(text.trim())).ok());
+    let linked = regular::bytes(&directory.join("gitdir"));
+    let linked = linked.ok().and_then(|text| fs::canonicalize(directory.join(pointed_back(&text))).ok());
     linked == Some(workspace.join(".git")) || worktree_of(directory).as_deref() == Some(workspace)
 }
 
@@ -100,7 +118,7 @@ mod tests {
         /// Whether what `app/.git` names is believed.
         fn check(&self, text: &str, expected: Option<&str>) {
             self.write("app/.git", text);
-            let found = named(text, &self.path("app"), &self.path("home"));
+            let found = named(text.as_bytes(), &self.path("app"), &self.path("home"));
             assert_eq!(found, expected.map(|name| self.path(name)), "{text}");
         }
     }
@@ -120,6 +138,10 @@ mod tests {
         place.check("gitdir: ../main/.git", None);
         place.check("gitdir: ../main/lib", None);
         place.check("gitdir: ../absent", None);
+        // To git these are other places than `x`.
+        place.check("gitdir: x \n", None);
+        place.check("gitdir:x\n", None);
+        place.check("gitdir: x\r\n", Some("app/x"));
         place.check("nothing", None);
         back("main/gitdir");
         place.check("gitdir: ../main", None);
@@ -132,6 +154,8 @@ mod tests {
         place.repository("main/.git");
         place.write("main/.git/worktrees/app/commondir", "../..\n");
         assert_eq!(of("main/.git/worktrees/app"), Some(place.path("main/.git")));
+        place.write("main/.git/worktrees/app/commondir", "../.. \n");
+        assert_eq!(of("main/.git/worktrees/app"), None, "to git it names another place");
         place.write("main/.git/other/app/commondir", "../..\n");
         assert_eq!(of("main/.git/other/app"), None, "it is no worktree's directory");
         place.write("worktrees/other/commondir", "../..\n");

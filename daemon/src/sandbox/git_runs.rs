@@ -7,12 +7,12 @@
 
 use std::{
     collections::VecDeque,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs::{self, File, FileType, Metadata, OpenOptions},
     io::Read,
     os::{
         fd::AsRawFd,
-        unix::{ffi::OsStrExt, fs::MetadataExt, fs::OpenOptionsExt, fs::PermissionsExt},
+        unix::{fs::MetadataExt, fs::OpenOptionsExt, fs::PermissionsExt},
     },
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
@@ -23,7 +23,7 @@ use nix::{
     fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
 };
 
-use super::git_reading::ConfigReading;
+use super::{git_links::pointed, git_reading::ConfigReading};
 
 /// A file of git's that is longer is not looked at to its end, which is said where it matters.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -254,12 +254,6 @@ fn options(text: &[u8]) -> Option<&'static str> {
     };
     let is_long = text.len() as u64 >= FILE_MAX_BYTES;
     (is_long || !text.lines().all(is_plain)).then_some("picks by a strategy that is not git's own")
-}
-
-/// The path in a pointer of git's: all but the ends of lines.
-pub fn pointed(text: &[u8]) -> PathBuf {
-    let end = text.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
-    PathBuf::from(OsStr::from_bytes(&text[..end]))
 }
 
 /// A name for people: whoever made it may have wanted more than a name.

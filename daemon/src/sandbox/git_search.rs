@@ -104,7 +104,7 @@ impl<'a> Search<'a> {
 
     /// A `.git` file: a linked worktree, a submodule, or somebody's trick.
     fn take_linked(&mut self, dot_git: &Path, tree: &Path) -> Result<(), SandboxError> {
-        let text = regular::read(dot_git).map_err(unreadable(dot_git))?;
+        let text = regular::bytes(dot_git).map_err(unreadable(dot_git))?;
         self.hold(dot_git);
         let Some(directory) = git_links::named(&text, tree, self.home) else {
             self.found.notes.push(format!(

@@ -15,7 +15,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    git_runs::{self, Ground, born_ms, change_ms, entries, plain, pointed, read},
+    git_links,
+    git_runs::{self, Ground, born_ms, change_ms, entries, plain, read},
     sockets::is_store,
 };
 
@@ -195,7 +196,7 @@ impl Look {
         };
         let text = read(&file);
         // Seen from the place, even if the text lies elsewhere. Without that word git stops.
-        let named = text.strip_prefix(b"gitdir: ").map(|path| self.ground.real(&place.join(pointed(path))));
+        let named = git_links::pointed_by_file(&text).map(|path| self.ground.real(&place.join(path)));
         (named.unwrap_or(Some(file)), since.max(change_ms(&found)))
     }
 

@@ -72,7 +72,7 @@ pub fn unguarded(repository: &Path, guards: &[Guard]) -> Vec<PathBuf> {
 /// Looks at one of them.
 pub fn look(repository: &Path, directory: &Path, workspace: &Path) -> Found {
     let Some(pointer) = Pointer::of(directory) else { return unborn(directory) };
-    let text = match regular::read(&directory.join("commondir")) {
+    let text = match regular::bytes(&directory.join("commondir")) {
         Ok(text) => text,
         // It went since it was seen: somebody removes the worktree.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return unborn(directory),
@@ -82,7 +82,7 @@ pub fn look(repository: &Path, directory: &Path, workspace: &Path) -> Found {
         // Somebody writes it right now: that makes an event of its own.
         return unborn(directory);
     }
-    let named = fs::canonicalize(directory.join(text.trim())).ok();
+    let named = fs::canonicalize(directory.join(git_links::pointed(&text))).ok();
     if named != fs::canonicalize(repository).ok() {
         return if directory.exists() { doubt("it names another repository") } else { Found::Unborn };
     }
@@ -107,7 +107,7 @@ fn unborn(directory: &Path) -> Found {
 }
 
 /// What holds a worktree of the host's: its directory in place, and its pointers as they are.
-fn guards(directory: &Path, common: &str) -> Vec<Guard> {
+fn guards(directory: &Path, common: &[u8]) -> Vec<Guard> {
     let above = [directory.parent().unwrap_or(directory), directory];
     let above =
         above.map(|path| guard(path, Access::Write, Ward::Above, Placeholder::None, Reading::Nothing));
@@ -119,7 +119,7 @@ fn guards(directory: &Path, common: &str) -> Vec<Guard> {
     above
         .into_iter()
         .chain([
-            file("commondir", Ward::Pointer, Placeholder::None, pointer(common.as_bytes())),
+            file("commondir", Ward::Pointer, Placeholder::None, pointer(common)),
             file("gitdir", Ward::Pointer, Placeholder::None, pointer(&link)),
             file("config.worktree", Ward::Config, Placeholder::Empty, Reading::Nothing),
         ])
@@ -212,6 +212,8 @@ mod tests {
             place.lie_in(tree);
             place.write("app/.git/worktrees/tree/commondir", "../../../evil\n");
             assert!(matches!(place.look(), Found::Doubt(_)), "{tree}");
+            place.write("app/.git/worktrees/tree/commondir", "../.. \n");
+            assert!(matches!(place.look(), Found::Doubt(_)), "{tree}: to git it names another place");
             place.write("app/.git/worktrees/tree/commondir", "../..\n");
             place.write("app/.git/worktrees/tree/config.worktree", "[core]\n\tfsmonitor = ./evil\n");
             assert!(matches!(place.look(), Found::Doubt(_)), "{tree}");
