@@ -185,7 +185,7 @@ const ALONE: &[Left] = &[
         before: "",
         inside: "shared .; echo ref: refs/heads/main > HEAD; git config -f config core.worktree $PWD",
         then: "git status",
-        told: "would run what was put there inside (alias.x, core)",
+        told: "would run what was put there inside (alias.x, core.fsmonitor)",
     },
 ];
 
