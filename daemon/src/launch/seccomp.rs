@@ -53,8 +53,14 @@ pub fn common(options: &Options) -> Vec<u8> {
     // A lease on a file that the host wants to open, or on a directory that it wants to change, makes it wait.
     table.insert(libc::SYS_fcntl, [F_SETLEASE, F_SETDELEG].map(|request| rule(&[is(1, request)])).to_vec());
     // Left in the workspace, such a program lends this user's rights to whoever else runs it on the host.
-    for (call, mode) in CHANGES_OF_MODE {
+    for (call, mode) in SETS_MODE {
         table.insert(*call, vec![rule(&[has(*mode, libc::S_ISUID)])]);
+    }
+    // The bit goes with the first byte written, but before Linux 5.18 not with what fallocate or a mapping puts there.
+    for (call, flags, mode) in OPENS {
+        let made =
+            [libc::O_CREAT as u32, TMPFILE].map(|flag| rule(&[has(*flags, flag), has(*mode, libc::S_ISUID)]));
+        table.insert(*call, made.to_vec());
     }
     let whose: fn(u8) -> SeccompCondition = match options.deny_foreign_processes {
         true => |argument| is_not(argument, 0),
@@ -141,15 +147,29 @@ const INIT: u32 = 1;
 const F_SETLEASE: u32 = 1024;
 const F_SETDELEG: u32 = F_SETLEASE + 16;
 
-/// Calls that set a file's mode, with the argument that holds it. A set-user-id bit in the mode that a file is made with goes with the
-/// first byte written to it.
-const CHANGES_OF_MODE: &[(i64, u8)] = &[
+/// Calls that set a file's mode, with the argument that holds it.
+const SETS_MODE: &[(i64, u8)] = &[
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_chmod, 1),
     (libc::SYS_fchmod, 1),
     (libc::SYS_fchmodat, 2),
     (libc::SYS_fchmodat2, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1),
+    (libc::SYS_mknodat, 2),
 ];
+
+/// Calls that may make a file, with the arguments of flags and mode. What stands in the place of a mode counts only where a file is made.
+const OPENS: &[(i64, u8, u8)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1, 2),
+    (libc::SYS_openat, 2, 3),
+];
+
+/// __O_TMPFILE, without the O_DIRECTORY that goes with it.
+const TMPFILE: u32 = (libc::O_TMPFILE & !libc::O_DIRECTORY) as u32;
 
 /// What programs speak; asking for another protocol has the kernel load the module that knows it.
 const PROTOCOLS: &[i32] = &[
