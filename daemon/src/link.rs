@@ -21,7 +21,10 @@ use tokio::{
 
 use crate::{
     keeper::control::{FRAME_BYTES, Frame, REPLY, Refusal, STOP, TAIL_MAX_BYTES, TOKEN},
-    sys::{fdpass, readiness},
+    sys::{
+        fdpass::{self, Datagram},
+        readiness,
+    },
 };
 
 /// Why a request came to nothing.
@@ -162,7 +165,8 @@ async fn read_one(
         let mut ready = socket.readable().await?;
         match fdpass::receive(socket.get_ref().as_fd(), buffer, false) {
             Ok(None) => return Ok(None),
-            Ok(Some((bytes, fds))) => {
+            Ok(Some(Datagram { cut: true, .. })) => return Err(io::ErrorKind::InvalidData.into()),
+            Ok(Some(Datagram { bytes, fds, .. })) => {
                 let decoded = Frame::decode(&buffer[..bytes]);
                 return Ok(decoded.map(|(frame, tail)| (frame, tail.to_vec(), fds)));
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dunlin_harness::{Running, User, World, cgroups_of, processes_with, skip, until, users};
+use dunlin_harness::{Api, Running, User, World, cgroups_of, processes_with, skip, until, users};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
@@ -293,6 +293,19 @@ fn open_files_and_the_size_of_files_are_limited_without_a_sandbox_too() {
         let line = "ulimit -n; ulimit -f";
         let limits = world.dunlin(&["run", "-p", "limited", "--", "bash", "-c", line]).expect(0).out();
         assert_eq!(limits, "77\n1024\n", "{parent}");
+    }
+}
+
+#[test]
+fn few_open_files_are_a_commands_limit_and_not_its_sandboxs() {
+    for parent in ["workspace-write", "unconfined"] {
+        let world = world(User::Own, parent, "open_files = 32");
+        let mut api = Api::new(&world, "limited");
+        let started: Vec<_> = (0..40).map(|_| api.start("full", &["sleep", "1000"])).collect();
+        for answer in started {
+            answer.expect("a session takes no other's room");
+        }
+        assert_eq!(api.run("full", &["true"]).expect("the fortieth took it no more than the first"), 0);
     }
 }
 

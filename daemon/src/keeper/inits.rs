@@ -15,7 +15,10 @@ use super::{
     sandboxes::{Received, receive},
     table::{Ends, Outcome},
 };
-use crate::{clock::unix_ms, launch::control as launch};
+use crate::{
+    clock::unix_ms,
+    launch::control::{self as launch, StartStep},
+};
 
 /// Messages of one init that are read before others have their turn.
 const TURN_FRAMES: usize = 64;
@@ -27,7 +30,8 @@ impl Keeper {
             let Some(sandbox) = self.sandboxes.get(&id) else { return };
             match receive(&sandbox.control) {
                 Received::Nothing => return,
-                Received::Frame(frame, tail, fds) => self.take_init_frame(id, &frame, tail, fds),
+                Received::Frame(frame, tail, fds) => self.take_init_frame(id, &frame, tail, Some(fds)),
+                Received::Cut(frame) => self.take_init_frame(id, &frame, Vec::new(), None),
                 Received::End => {
                     self.unwatch(&sandbox.control);
                     // Without its control socket an init is of no use; its end is collected by `reap`.
@@ -40,7 +44,8 @@ impl Keeper {
         }
     }
 
-    fn take_init_frame(&mut self, sandbox: u64, frame: &Frame, tail: Vec<u8>, mut fds: Vec<OwnedFd>) {
+    /// Without `fds` they did not fit.
+    fn take_init_frame(&mut self, sandbox: u64, frame: &Frame, tail: Vec<u8>, fds: Option<Vec<OwnedFd>>) {
         if frame.kind == launch::PAYLOAD_DONE {
             if self.payloads.get(&frame.id).is_some_and(|payload| payload.sandbox == sandbox) {
                 self.payload_ended(frame.id, frame.code);
@@ -58,7 +63,12 @@ impl Keeper {
             }
             launch::STARTED if !session.started => {
                 session.reaper = i32::try_from(frame.args[1]).unwrap_or_default();
-                self.session_started(frame.id, fds.pop());
+                match fds {
+                    Some(mut fds) => self.session_started(frame.id, fds.pop()),
+                    None => {
+                        self.give_up_start(frame.id, nix::libc::EMFILE, "the keeper taking a terminal over")
+                    }
+                }
             }
             launch::START_FAILED if !session.started => self.start_failed(frame, tail),
             launch::EXITED if session.ended == Ended::No => {
@@ -89,14 +99,13 @@ impl Keeper {
 
     fn session_started(&mut self, id: u64, master: Option<OwnedFd>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.started = true;
         if session.tty {
             let Some(master) = master.filter(|master| set_nonblocking(master.as_fd()).is_ok()) else {
-                let failed = Frame::default().code(nix::libc::EIO);
-                return self.start_failed(&Frame { id, ..failed }, b"init passed no terminal".to_vec());
+                return self.give_up_start(id, nix::libc::EIO, "init passed no terminal");
             };
             session.ends = Some(Ends::Terminal(master));
         }
+        session.started = true;
         let (waiting, key) = (std::mem::take(&mut session.waiting), session.key);
         self.results.put(key, Outcome::Session(id));
         self.watch_session(id);
@@ -105,6 +114,15 @@ impl Keeper {
         for (at, token) in waiting.into_iter().enumerate() {
             self.reply(token, if at == 0 { Refusal::None } else { Refusal::Repeated }, &[id]);
         }
+    }
+
+    /// A command that runs and that nobody could reach: it is ended, and the start failed.
+    fn give_up_start(&mut self, id: u64, errno: i32, what: &str) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        // An init that does not take this ends with its sandbox at the latest, and the command with it.
+        self.tell_init(session.sandbox, &Frame::new(launch::KILL, id));
+        let failed = Frame::new(launch::START_FAILED, id).code(errno).arg(0, StartStep::Terminal as u64);
+        self.start_failed(&failed, what.as_bytes().to_vec());
     }
 
     fn start_failed(&mut self, frame: &Frame, tail: Vec<u8>) {

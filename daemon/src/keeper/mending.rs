@@ -68,7 +68,7 @@ impl Keeper {
         let (errno, tail) = match receive(&mending.report) {
             Received::Nothing => return,
             Received::Frame(frame, tail, _) if frame.kind == launch::MENDED => (frame.code, tail),
-            Received::Frame(..) => (nix::libc::EPROTO, Vec::new()),
+            Received::Frame(..) | Received::Cut(_) => (nix::libc::EPROTO, Vec::new()),
             Received::End => (nix::libc::EPIPE, b"whoever mends ended without a word".to_vec()),
         };
         if let Some(mending) = self.mendings.remove(&id) {

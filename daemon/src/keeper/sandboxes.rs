@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     launch::{control as launch, plan::Layer},
-    sys::fdpass,
+    sys::fdpass::{self, Datagram},
 };
 
 /// Sandboxes that may live at once.
@@ -129,6 +129,10 @@ impl Keeper {
             match receive(report) {
                 Received::Nothing => return,
                 Received::Frame(frame, tail, fds) => self.take_report(id, &frame, tail, fds),
+                Received::Cut(_) => {
+                    let failed = Frame::default().code(nix::libc::EMFILE).arg(0, Layer::Init as u64);
+                    self.launch_failed(id, &failed, b"the keeper taking over its descriptors".to_vec());
+                }
                 Received::End => {
                     let failed = Frame::default().arg(0, Layer::Init as u64);
                     self.launch_failed(id, &failed, b"it ended without a word".to_vec());
@@ -294,6 +298,8 @@ impl Keeper {
 pub(super) enum Received {
     Nothing,
     Frame(Frame, Vec<u8>, Vec<OwnedFd>),
+    /// One whose descriptors the keeper had no room for, or that had too many.
+    Cut(Frame),
     End,
 }
 
@@ -301,7 +307,8 @@ pub(super) enum Received {
 pub(super) fn receive(socket: &OwnedFd) -> Received {
     let mut buffer = [0; control::FRAME_BYTES + control::TAIL_MAX_BYTES];
     match fdpass::receive(socket.as_fd(), &mut buffer, false) {
-        Ok(Some((bytes, fds))) => match Frame::decode(&buffer[..bytes]) {
+        Ok(Some(Datagram { bytes, fds, cut })) => match Frame::decode(&buffer[..bytes]) {
+            Some((frame, _)) if cut => Received::Cut(frame),
             Some((frame, tail)) => Received::Frame(frame, tail.to_vec(), fds),
             None => Received::End,
         },

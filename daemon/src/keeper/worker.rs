@@ -27,7 +27,7 @@ use super::{
     },
     spawn,
 };
-use crate::sys::fdpass;
+use crate::sys::fdpass::{self, Datagram};
 
 /// Messages that may wait for a worker; one that lets more pile up is replaced.
 const OUTBOX_MAX: usize = 65_536;
@@ -205,7 +205,11 @@ impl Keeper {
         buffer.resize(FRAME_BYTES + TAIL_MAX_BYTES, 0);
         while let Some((_, socket)) = &self.worker.process {
             match fdpass::receive(socket.as_fd(), &mut buffer, false) {
-                Ok(Some((bytes, fds))) => match Frame::decode(&buffer[..bytes]) {
+                Ok(Some(Datagram { bytes, fds, cut })) => match Frame::decode(&buffer[..bytes]) {
+                    // The keeper has no room for more descriptors: of the worker's doing nothing is wrong.
+                    Some((frame, _)) if cut => {
+                        self.reply(Self::token(&frame), Refusal::Os, &[0, nix::libc::EMFILE as u64]);
+                    }
                     Some((frame, tail)) => {
                         self.worker.served |= frame.kind == QUERY || frame.kind == START_SESSION;
                         self.request(&frame, tail, fds);

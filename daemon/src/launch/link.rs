@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::control::{FRAME_BYTES, Frame, TAIL_MAX_BYTES};
-use crate::sys::fdpass;
+use crate::sys::fdpass::{self, Datagram};
 
 /// A frame with what came along.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Received {
     pub tail: Vec<u8>,
     /// Descriptors, close-on-exec.
     pub fds: Vec<OwnedFd>,
+    /// Not all descriptors found room, so none is here.
+    pub cut: bool,
 }
 
 /// A connected socket.
@@ -53,9 +55,9 @@ impl Link {
         let received = fdpass::next_bytes(self.as_fd(), wait).and_then(|bytes| {
             let mut buffer = vec![0; bytes.clamp(FRAME_BYTES, FRAME_BYTES + TAIL_MAX_BYTES)];
             let received = fdpass::receive(self.as_fd(), &mut buffer, wait)?;
-            Ok(received.map(|(bytes, fds)| (buffer, bytes, fds)))
+            Ok(received.map(|datagram| (buffer, datagram)))
         });
-        let (buffer, bytes, fds) = match received {
+        let (buffer, Datagram { bytes, fds, cut }) = match received {
             Ok(Some(received)) => received,
             Ok(None) => return Ok(None),
             // The peer closed without reading all that it was sent.
@@ -64,7 +66,7 @@ impl Link {
         };
         let (frame, tail) = Frame::decode(&buffer[..bytes])
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a datagram too short for a frame"))?;
-        Ok(Some(Received { frame, tail: tail.to_vec(), fds }))
+        Ok(Some(Received { frame, tail: tail.to_vec(), fds, cut }))
     }
 }
 

@@ -239,7 +239,7 @@ pub struct SpawnSpec {
     pub rows: u16,
     /// See `rows`.
     pub cols: u16,
-    /// Limits set just before exec (processes = N).
+    /// Limits set just before exec (processes, open files).
     pub rlimits: Vec<Rlimit>,
     /// Limits of the reaper before it makes the command: what is above stays for payloads.
     pub reaper_rlimits: Vec<Rlimit>,

@@ -50,7 +50,11 @@ pub struct Session {
 impl Session {
     /// Makes the reaper of the session that a START asks for. Whether its command starts, the reaper says.
     pub fn start(received: Received, outfit: &Outfit) -> Result<Self, StartFailure> {
-        let Received { frame, fds, .. } = received;
+        let Received { frame, fds, cut, .. } = received;
+        if cut {
+            let full = Err(io::Error::from_raw_os_error(libc::EMFILE));
+            return full.at(StartStep::Spec, "init taking over the command's descriptors");
+        }
         let mut fds = fds.into_iter();
         let spec = fds.next().ok_or(io::Error::from_raw_os_error(libc::EINVAL));
         let spec = spec.at(StartStep::Spec, "a start without a spec")?;

@@ -206,7 +206,7 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
     let stand_in = residue::stand_in(machine, &policy.key);
     let places = Places::of(policy, machine.uid, &stand_in);
     if policy.isolation == Isolation::None {
-        let rlimits = limits::of_unconfined(&policy.profile.limits);
+        let rlimits = limits::of_unconfined(&policy.profile.limits, &machine.ceilings);
         let disks = disks(policy, [policy.workspace.as_path()].into_iter(), &Mounts::read());
         let plan = LaunchPlan { rlimits, disks: disks.places, ..LaunchPlan::default() };
         let residue = Residue::default();

@@ -1,7 +1,8 @@
 //! Owns the resource limits of init, of reapers and of commands.
 //!
 //! Invariant: init may have [`RESERVE`] processes more than all commands together. A fork bomb leaves it some more sessions, each of
-//! which takes a process or two of the reserve, and with [`PAYLOADS`] of them, which no session takes, patching and killing.
+//! which takes a process or two of the reserve, and with [`PAYLOADS`] of them, which no session takes, patching and killing. However few
+//! files a command may have open, init has room for its sessions.
 //! RLIMIT_AS and RLIMIT_DATA are never set: sanitizers, the JVM and Go reserve far more address space than they use. Pure.
 
 use std::collections::BTreeMap;
@@ -37,6 +38,10 @@ pub const RESERVE: u64 = 32;
 /// Of the reserve, what no session is started with.
 pub const PAYLOADS: u64 = 8;
 
+/// Files that init, reapers and payloads may have open beyond a command's limit. A live session takes one of init's, one that
+/// starts half a dozen, and the keeper lists some thousands.
+const FILES: u64 = 8192;
+
 /// Signals that may be queued, timers included: no program needs more, and the user has some tens of thousands.
 const SIGNALS: u64 = 4096;
 
@@ -58,6 +63,15 @@ pub fn of_init(limits: &Limits, ceilings: &Ceilings) -> Vec<Rlimit> {
     if let Some(processes) = limits.processes.value {
         all.push(both(libc::RLIMIT_NPROC, processes.saturating_add(RESERVE)));
     }
+    capped(all, ceilings)
+}
+
+/// Limits of init without a sandbox: what the profile asks for, and nothing of our own.
+pub fn of_unconfined(limits: &Limits, ceilings: &Ceilings) -> Vec<Rlimit> {
+    capped(asked(limits).collect(), ceilings)
+}
+
+fn capped(mut all: Vec<Rlimit>, ceilings: &Ceilings) -> Vec<Rlimit> {
     for limit in &mut all {
         let ceiling = ceilings.get(&limit.resource).copied().unwrap_or(u64::MAX);
         limit.soft = limit.soft.min(ceiling);
@@ -66,16 +80,11 @@ pub fn of_init(limits: &Limits, ceilings: &Ceilings) -> Vec<Rlimit> {
     all
 }
 
-/// Limits of a session without a sandbox: what the profile asks for, and nothing of our own.
-pub fn of_unconfined(limits: &Limits) -> Vec<Rlimit> {
-    asked(limits).collect()
-}
-
 /// Limits of a command, set just before its exec. Not `alone`, the kernel would count processes of others with its own.
 pub fn of_command(limits: &Limits, alone: bool) -> Vec<Rlimit> {
+    let files = limits.open_files.value.map(|files| both(libc::RLIMIT_NOFILE, files));
     let processes = limits.processes.value.filter(|_| alone);
-    let processes = processes.map(|processes| both(libc::RLIMIT_NPROC, processes));
-    processes.into_iter().collect()
+    files.into_iter().chain(processes.map(|processes| both(libc::RLIMIT_NPROC, processes))).collect()
 }
 
 /// Limits of a reaper, set before it makes its command: the last of the reserve are for payloads.
@@ -100,7 +109,7 @@ fn common(limits: &Limits) -> Vec<Rlimit> {
 }
 
 fn asked(limits: &Limits) -> impl Iterator<Item = Rlimit> {
-    let files = limits.open_files.value.map(|files| both(libc::RLIMIT_NOFILE, files));
+    let files = limits.open_files.value.map(|files| both(libc::RLIMIT_NOFILE, files.saturating_add(FILES)));
     let size = limits.file_size.value.map(|size| both(libc::RLIMIT_FSIZE, size.0));
     files.into_iter().chain(size)
 }
@@ -137,9 +146,16 @@ mod tests {
         let limits = limits(Some(100));
         assert_eq!(value(&of_init(&limits, &Ceilings::new()), libc::RLIMIT_NPROC), Some(100 + RESERVE));
         assert_eq!(value(&of_command(&limits, true), libc::RLIMIT_NPROC), Some(100));
-        assert_eq!(of_command(&limits, false), []);
-        assert_eq!(of_unconfined(&limits).len(), 2, "open files and the size of files");
-        assert_eq!(value(&of_init(&limits, &Ceilings::new()), libc::RLIMIT_FSIZE), Some(1 << 30));
+        assert_eq!(value(&of_command(&limits, false), libc::RLIMIT_NPROC), None);
+        let unconfined = of_unconfined(&limits, &Ceilings::new());
+        assert_eq!(unconfined.len(), 2, "open files and the size of files");
+        for of_init in [unconfined, of_init(&limits, &Ceilings::new())] {
+            assert_eq!(value(&of_init, libc::RLIMIT_FSIZE), Some(1 << 30));
+            assert_eq!(value(&of_init, libc::RLIMIT_NOFILE), Some(1024 + FILES));
+        }
+        for alone in [true, false] {
+            assert_eq!(value(&of_command(&limits, alone), libc::RLIMIT_NOFILE), Some(1024));
+        }
     }
 
     #[test]
@@ -147,6 +163,8 @@ mod tests {
         let ceilings = Ceilings::from([(libc::RLIMIT_NOFILE, 512), (libc::RLIMIT_NPROC, 100)]);
         let limits = within(&limits(Some(4096)), &ceilings);
         assert_eq!(value(&of_init(&limits, &ceilings), libc::RLIMIT_NOFILE), Some(512));
+        assert_eq!(value(&of_unconfined(&limits, &ceilings), libc::RLIMIT_NOFILE), Some(512));
+        assert_eq!(value(&of_command(&limits, true), libc::RLIMIT_NOFILE), Some(512));
         assert_eq!(value(&of_init(&limits, &ceilings), libc::RLIMIT_NPROC), Some(100));
         assert_eq!(value(&of_command(&limits, true), libc::RLIMIT_NPROC), Some(100 - RESERVE));
         assert!(super::ceilings().contains_key(&libc::RLIMIT_NOFILE));

@@ -5,12 +5,27 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
-use nix::sys::socket::{
-    self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+use nix::{
+    libc,
+    sys::socket::{self, AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr},
 };
 
 /// More descriptors than any message of ours carries; what a stranger sends beyond is closed by the kernel.
 const FDS_MAX: usize = 16;
+
+/// Bytes of a control message before its data.
+const CMSG_HEADER_BYTES: usize = size_of::<libc::cmsghdr>();
+
+/// A datagram that was received.
+#[derive(Debug)]
+pub struct Datagram {
+    /// How much of the buffer it fills.
+    pub bytes: usize,
+    /// What came along.
+    pub fds: Vec<OwnedFd>,
+    /// Not all descriptors found room (this process may have no more), so none is here.
+    pub cut: bool,
+}
 
 /// A connected pair, close-on-exec.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -48,12 +63,8 @@ pub fn next_bytes(socket: BorrowedFd<'_>, wait: bool) -> io::Result<usize> {
 }
 
 /// Receives one datagram into `buffer`; `Ok(None)` is the end of the connection.
-/// A datagram that does not fit, or whose descriptors did not, is [`io::ErrorKind::InvalidData`].
-pub fn receive(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    wait: bool,
-) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
+/// A datagram that does not fit is [`io::ErrorKind::InvalidData`] and is gone.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> io::Result<Option<Datagram>> {
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     if !wait {
         return receive_once(socket, buffer, flags | MsgFlags::MSG_DONTWAIT);
@@ -69,34 +80,42 @@ pub fn receive(
     }
 }
 
-fn receive_once(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    flags: MsgFlags,
-) -> io::Result<Option<(usize, Vec<OwnedFd>)>> {
+fn receive_once(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: MsgFlags) -> io::Result<Option<Datagram>> {
     let mut space = nix::cmsg_space!([RawFd; FDS_MAX]);
     let mut slices = [IoSliceMut::new(buffer)];
-    let message = loop {
+    let (bytes, flags) = loop {
         match socket::recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags) {
-            Ok(message) => break message,
+            Ok(message) => break (message.bytes, message.flags),
             Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
     };
-    let mut fds = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(raw) = control {
-            // SAFETY: the kernel has just installed these descriptors for this message; nothing else owns them.
-            fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-        }
+    let mut fds = installed(&space);
+    if flags.contains(MsgFlags::MSG_TRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a datagram was too large"));
     }
-    if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a control message was too large"));
+    let cut = flags.contains(MsgFlags::MSG_CTRUNC);
+    if cut {
+        fds.clear();
     }
-    match (message.bytes, fds.is_empty()) {
-        (0, true) => Ok(None),
-        (bytes, _) => Ok(Some((bytes, fds))),
+    let end = bytes == 0 && fds.is_empty() && !cut;
+    Ok((!end).then_some(Datagram { bytes, fds, cut }))
+}
+
+/// The descriptors that a message brought. Not by the library, which does not look at a list that was cut: what had been
+/// installed of it would stay open for ever. A socket without further options gets one list and nothing else.
+fn installed(control: &[u8]) -> Vec<OwnedFd> {
+    // struct cmsghdr of 64 bit targets: how long it is with what follows, the level, the type. All 0 where nothing came.
+    let Some((header, data)) = control.split_first_chunk::<CMSG_HEADER_BYTES>() else { return Vec::new() };
+    let (length, kind) = header.split_at(size_of::<usize>());
+    let length = length.try_into().map_or(0, usize::from_ne_bytes).saturating_sub(CMSG_HEADER_BYTES);
+    if kind != [libc::SOL_SOCKET.to_ne_bytes(), libc::SCM_RIGHTS.to_ne_bytes()].concat() {
+        return Vec::new();
     }
+    let numbers =
+        data[..length.min(data.len())].as_chunks().0.iter().map(|number| RawFd::from_ne_bytes(*number));
+    // SAFETY: the kernel has just installed these descriptors for this message; nothing else owns them.
+    numbers.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
 }
 
 #[cfg(test)]
@@ -112,12 +131,26 @@ mod tests {
         send(left.as_fd(), &[b"he", b"llo"], &[writer.as_fd()], true).unwrap();
         drop(writer);
         let mut buffer = [0; 16];
-        let (bytes, mut fds) = receive(right.as_fd(), &mut buffer, true).unwrap().unwrap();
-        assert_eq!(&buffer[..bytes], b"hello");
+        let Datagram { bytes, mut fds, cut } = receive(right.as_fd(), &mut buffer, true).unwrap().unwrap();
+        assert_eq!((&buffer[..bytes], cut), (&b"hello"[..], false));
         File::from(fds.pop().unwrap()).write_all(b"through").unwrap();
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "through");
+    }
+
+    #[test]
+    fn of_descriptors_that_do_not_all_fit_none_stays_open_and_the_bytes_arrive() {
+        let (left, right) = pair().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
+        send(left.as_fd(), &[b"hello"], &[writer.as_fd(); FDS_MAX + 1], true).unwrap();
+        drop(writer);
+        let mut buffer = [0; 16];
+        let received = receive(right.as_fd(), &mut buffer, true).unwrap().unwrap();
+        assert_eq!((&buffer[..received.bytes], received.cut), (&b"hello"[..], true));
+        assert!(received.fds.is_empty());
+        // The pipe ends once its last writer is closed.
+        assert_eq!(reader.read(&mut buffer).unwrap(), 0);
     }
 
     #[test]
@@ -128,7 +161,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         send(left.as_fd(), &[&[0; 64], &[1; 8]], &[], true).unwrap();
         assert_eq!(next_bytes(right.as_fd(), true).unwrap(), 72);
-        assert_eq!(receive(right.as_fd(), &mut [0; 72], true).unwrap().unwrap().0, 72);
+        assert_eq!(receive(right.as_fd(), &mut [0; 72], true).unwrap().unwrap().bytes, 72);
         drop(left);
         assert_eq!(next_bytes(right.as_fd(), true).unwrap(), 0);
         assert!(receive(right.as_fd(), &mut [0; 8], true).unwrap().is_none());

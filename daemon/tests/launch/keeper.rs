@@ -56,7 +56,7 @@ impl Zygote {
         drop((theirs, reporter));
         let mut init = None;
         loop {
-            let Received { frame, tail, mut fds } =
+            let Received { frame, tail, mut fds, .. } =
                 report.receive(true).unwrap().expect("a word of the launch");
             assert_eq!(frame.id, 7);
             match frame.kind {

@@ -3,11 +3,12 @@
 use std::{
     fs::{self, File},
     io::Write,
+    os::fd::OwnedFd,
 };
 
 use dunlin_daemon::launch::{
-    control::{EMPTY, END, EXITED, Frame, LOST, START_FAILED, STARTED, SURVIVORS, StartStep, Target},
-    plan::{LaunchPlan, SpawnSpec},
+    control::{EMPTY, END, EXITED, Frame, LOST, START, START_FAILED, STARTED, SURVIVORS, StartStep, Target},
+    plan::{LaunchPlan, Rlimit, SpawnSpec},
 };
 use nix::{
     libc,
@@ -29,6 +30,7 @@ crate::tests![
     a_reaper_killed_from_inside_loses_its_session_only,
     a_reaper_stopped_from_inside_goes_on,
     init_keeps_no_descriptor_that_it_does_not_need,
+    a_start_whose_descriptors_do_not_fit_fails_alone_and_leaves_none,
     the_end_of_the_control_socket_ends_everything,
     descriptors_beyond_two_do_not_reach_a_command,
     the_command_starts_with_the_signals_limits_and_mask_it_was_given,
@@ -187,6 +189,22 @@ fn init_keeps_no_descriptor_that_it_does_not_need() {
     });
 }
 
+fn a_start_whose_descriptors_do_not_fit_fails_alone_and_leaves_none() {
+    with_sandbox(|sandbox| {
+        run(sandbox, 1, &shell("true"));
+        let open = || fs::read_dir(format!("/proc/{}/fd", sandbox.init)).unwrap().count();
+        let before = open();
+        // More than any message has, which is no different from more than init has room for.
+        let null = OwnedFd::from(File::open("/dev/null").unwrap());
+        sandbox.send(Frame::new(START, 1), &[&null; 20]);
+        let failed = sandbox.expect(START_FAILED, 1);
+        assert_eq!(failed.frame.code, libc::EMFILE);
+        assert!(String::from_utf8(failed.tail).unwrap().contains("descriptors"));
+        assert_eq!(run(sandbox, 2, &shell("echo on")).1, "on\n");
+        assert_eq!(open(), before, "those that had room are closed");
+    });
+}
+
 fn a_reaper_killed_from_inside_loses_its_session_only() {
     with_sandbox(|sandbox| {
         let (output, _errors) = sandbox.start(1, &shell("setsid sleep 1000 & kill -9 $PPID; sleep 1000"));
@@ -222,7 +240,7 @@ fn descriptors_beyond_two_do_not_reach_a_command() {
 fn the_command_starts_with_the_signals_limits_and_mask_it_was_given() {
     with_sandbox(|sandbox| {
         let line = "ulimit -n; umask; grep -E '^Sig(Blk|Ign)' /proc/self/status";
-        let limit = dunlin_daemon::launch::plan::Rlimit { resource: libc::RLIMIT_NOFILE, soft: 77, hard: 99 };
+        let limit = Rlimit { resource: libc::RLIMIT_NOFILE, soft: 77, hard: 99 };
         let spec = SpawnSpec { umask: 0o77, rlimits: vec![limit], ..shell(line) };
         let zero = "0000000000000000";
         assert_eq!(run(sandbox, 1, &spec).1, format!("77\n0077\nSigBlk:\t{zero}\nSigIgn:\t{zero}\n"));
