@@ -1,7 +1,12 @@
 //! What a killed worker does not lose: output, statuses, input, live commands.
 
+use std::fs;
+
 use dunlin_harness::{User, World, until};
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::work::worlds;
 
@@ -139,5 +144,43 @@ fn an_idle_sandbox_serves_on_after_its_worker_was_killed() {
         world.kill_worker();
         assert_eq!(world.dunlin(&run).expect(0).out(), "hello\n");
         assert_eq!(list()[0]["id"], before[0]["id"], "it is the same sandbox");
+    }
+}
+
+/// The keeper's child that inits are cloned from: they keep its name, and have a number inside too.
+fn zygote(keeper: Pid) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
+    let mut children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    let found = children.find(|pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+        status.starts_with("Name:\tdunlind-zygote\n") && numbers.split_whitespace().count() == 1
+    });
+    found.map(Pid::from_raw)
+}
+
+#[test]
+fn a_zygote_that_was_killed_is_missed_by_no_guard_and_no_launch() {
+    for world in worlds() {
+        let keeper = world.pid("keeper");
+        let end_zygote = || {
+            let zygote = zygote(keeper).expect("a zygote");
+            kill(zygote, Signal::SIGKILL).expect("it runs");
+            zygote
+        };
+        world.dunlin(&["run", "--detach", "--no-tty", "--name", "s", "--", "sleep", "1000"]).expect(0);
+        let ended = end_zygote();
+        until("it was reaped", || (!fs::exists(format!("/proc/{ended}")).expect("/proc")).then_some(()));
+        world.finish("git", &["config", "x.y", "z"]).expect(0);
+        until("the guard is back", || {
+            let audit = fs::read_to_string(world.path("state/dunlin/audit.jsonl")).unwrap_or_default();
+            assert!(!audit.contains("sandbox.breached"), "{audit}");
+            audit.contains("sandbox.guard_mended").then_some(())
+        });
+        assert_eq!(world.session("s")["state"], "running");
+        for number in 0..8 {
+            end_zygote();
+            world.dunlin(&["run", "--sandbox", &format!("n{number}"), "--no-tty", "--", "true"]).expect(0);
+        }
     }
 }

@@ -39,7 +39,7 @@ impl Keeper {
             return self.reply(token, Refusal::Limit, &[MENDINGS_MAX as u64]);
         }
         let id = self.new_id();
-        match self.send_mend(id, frame.id, &steps, &result) {
+        match self.with_zygote(|keeper| keeper.send_mend(id, frame.id, &steps, &result)) {
             Ok(report) => drop(self.mendings.insert(id, Mending { waiting: token, report })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.reply(token, Refusal::Unknown, &[]);

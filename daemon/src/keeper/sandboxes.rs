@@ -47,36 +47,16 @@ impl Keeper {
         if self.sandboxes.len() >= SANDBOXES_MAX {
             return self.reply(token, Refusal::Limit, &[SANDBOXES_MAX as u64]);
         }
-        if let Err(error) = self.ensure_zygote() {
-            eprintln!("keeper: no zygote could be started: {error}");
-            return self.reply(token, Refusal::Os, &[0, error.raw_os_error().unwrap_or_default() as u64]);
-        }
         let id = self.new_id();
-        match self.send_launch(id, [plan, record], token, frame) {
-            Ok(sandbox) => drop(self.sandboxes.insert(id, sandbox)),
+        let [memory_max_bytes, birth, disk_reserve_bytes, ..] = frame.args;
+        let (control, report) = match self.with_zygote(|keeper| keeper.send_launch(id, birth, &plan)) {
+            Ok(ends) => ends,
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or_default() as u64;
-                self.reply(token, Refusal::Os, &[0, errno]);
+                return self.reply(token, Refusal::Os, &[0, errno]);
             }
-        }
-    }
-
-    fn send_launch(
-        &mut self,
-        id: u64,
-        [plan, record]: [OwnedFd; 2],
-        token: u64,
-        frame: &Frame,
-    ) -> io::Result<Sandbox> {
-        let [memory_max_bytes, birth, disk_reserve_bytes, ..] = frame.args;
-        let (control, inits) = fdpass::pair()?;
-        let (report, theirs) = fdpass::pair()?;
-        self.watch(control.as_fd(), Source::Init(id), EpollFlags::EPOLLIN)?;
-        self.watch(report.as_fd(), Source::Report(id), EpollFlags::EPOLLIN)?;
-        let fds = [plan.as_fd(), inits.as_fd(), theirs.as_fd()];
-        let order = Frame::new(launch::LAUNCH, id).arg(0, birth);
-        fdpass::send(self.zygote.socket(), &[&order.encode()], &fds, false)?;
-        Ok(Sandbox {
+        };
+        let sandbox = Sandbox {
             init: None,
             ready: false,
             control,
@@ -89,7 +69,20 @@ impl Keeper {
             disk_reserve_bytes,
             ending: None,
             end_waiting: Vec::new(),
-        })
+        };
+        self.sandboxes.insert(id, sandbox);
+    }
+
+    /// The keeper's ends of the control and the report socket.
+    fn send_launch(&self, id: u64, birth: u64, plan: &OwnedFd) -> io::Result<(OwnedFd, OwnedFd)> {
+        let (control, inits) = fdpass::pair()?;
+        let (report, theirs) = fdpass::pair()?;
+        self.watch(control.as_fd(), Source::Init(id), EpollFlags::EPOLLIN)?;
+        self.watch(report.as_fd(), Source::Report(id), EpollFlags::EPOLLIN)?;
+        let fds = [plan.as_fd(), inits.as_fd(), theirs.as_fd()];
+        let order = Frame::new(launch::LAUNCH, id).arg(0, birth);
+        fdpass::send(self.zygote.socket(), &[&order.encode()], &fds, false)?;
+        Ok((control, report))
     }
 
     /// One that serves and was not told to end.
@@ -105,19 +98,30 @@ impl Keeper {
         }
     }
 
-    /// The zygote ended. Launches under way report, or end with their sockets; the next launch starts another zygote.
+    /// The zygote ended. Launches under way report, or end with their sockets; whoever needs one next starts another zygote.
     pub(super) fn zygote_ended(&mut self) {
         self.unwatch(self.zygote.socket());
         self.zygote.ended();
     }
 
-    /// Starts another zygote where the last one ended. Not before one is needed: one that cannot start would be started for ever.
-    fn ensure_zygote(&mut self) -> io::Result<()> {
-        if !self.zygote.runs() {
-            self.zygote = Zygote::start()?;
-            self.watch(self.zygote.socket(), Source::Zygote, EpollFlags::EPOLLIN)?;
+    /// Asks the zygote for something. Where it ended another one is started; not before it is needed: one that cannot start would be
+    /// started for ever. Between its end and its reaping only the asking tells.
+    pub(super) fn with_zygote<T>(&mut self, ask: impl Fn(&Self) -> io::Result<T>) -> io::Result<T> {
+        if self.zygote.runs() {
+            match ask(self) {
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+                }
+                asked => return asked,
+            }
         }
-        Ok(())
+        self.unwatch(self.zygote.socket());
+        let renewed = Zygote::start().and_then(|zygote| {
+            self.zygote = zygote;
+            self.watch(self.zygote.socket(), Source::Zygote, EpollFlags::EPOLLIN)
+        });
+        renewed.inspect_err(|error| eprintln!("keeper: no zygote could be started: {error}"))?;
+        ask(self)
     }
 
     /// Reads what zygote and init report of a launch.
