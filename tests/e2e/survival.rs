@@ -133,6 +133,23 @@ fn a_command_that_kills_its_init_takes_all_it_started_with_it() {
     world.dunlin(&["run", "-p", "unconfined", "--", "true"]).expect(0);
 }
 
+#[test]
+fn a_command_that_stops_its_init_can_be_killed() {
+    let world = World::new();
+    let line = "read -r go; read -r _ _ _ parent _ < /proc/$PPID/stat; echo init=$parent.; kill -STOP $parent; sleep 1000";
+    let words = ["run", "-p", "unconfined", "--name", "s", "--detach", "--", "bash", "-c", line];
+    world.dunlin(&words).expect(0);
+    world.dunlin(&["send", "s", "--enter", "go"]).expect(0);
+    until("init stands still", || {
+        let text = world.dunlin(&["logs", "s"]).expect(0).out();
+        let init = text.split_once("init=")?.1.split_once('.')?.0;
+        let status = fs::read_to_string(format!("/proc/{init}/status")).expect("init lives");
+        status.contains("\nState:\tT").then_some(())
+    });
+    world.dunlin(&["kill", "s"]).expect(0);
+    world.dunlin(&["run", "-p", "unconfined", "--", "true"]).expect(0);
+}
+
 /// The next worker clears away what is left of sandboxes that are gone, not of one in which nothing happens to run.
 #[test]
 fn an_idle_sandbox_serves_on_after_its_worker_was_killed() {

@@ -29,7 +29,7 @@ pub const START_SESSION: u32 = 112;
 pub const WRITE: u32 = 113;
 /// Signal. `id`: session, `code`: the signal, `args[0..2]`: key, `args[2]`: a [`Target`].
 pub const SIGNAL_SESSION: u32 = 114;
-/// SIGKILL everything of a session. `id`: session. Reply at once; [`EMPTY`] follows.
+/// SIGKILL everything of a session, until nothing is left. `id`: session. Reply at once; [`EMPTY`] follows.
 pub const KILL_SESSION: u32 = 115;
 /// Set the terminal's size. `id`: session, `args[0]`: columns, `args[1]`: rows.
 pub const RESIZE: u32 = 116;

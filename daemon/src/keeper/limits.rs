@@ -1,11 +1,11 @@
 //! The limits of sessions that hold while no worker lives: how long one may run, how long it may be silent, how fast it may print.
 //!
-//! Invariants: a session that reached a limit is killed again and again until none of its processes is left, and says which
-//! limit it was. A slow reading loses nothing: what is not read waits in the kernel, the command with it, and no other
+//! Invariants: a session that is to end, because it reached a limit or somebody said so, is killed again and again until none of its
+//! processes is left; where it was a limit, it says which. A slow reading loses nothing: what is not read waits in the kernel, the command with it, and no other
 //! session. Time is CLOCK_MONOTONIC: it passes while a command is stopped, and stands still while the machine sleeps.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
@@ -39,6 +39,7 @@ pub struct SessionLimits {
     pub rate: Option<Rate>,
     /// The limit that it reached, if one.
     pub reached: Option<LimitReached>,
+    /// It is to end, and is killed once more at this time.
     kill_at: Option<Instant>,
 }
 
@@ -61,9 +62,14 @@ impl SessionLimits {
         self.stirred = now;
     }
 
+    /// Whether it is being killed.
+    pub fn is_ending(&self) -> bool {
+        self.kill_at.is_some()
+    }
+
     /// When something is to be done about it, as far as is known now.
     fn due(&self) -> Option<Instant> {
-        if self.reached.is_some() {
+        if self.is_ending() {
             return self.kill_at;
         }
         let silent = self.idle.and_then(|idle| self.stirred.checked_add(idle));
@@ -122,22 +128,32 @@ impl Rate {
 
 /// Sessions by the time at which their limits are to be looked at; each stands in it once at most.
 #[derive(Default)]
-pub struct Deadlines(BTreeSet<(Instant, u64)>);
+pub struct Deadlines {
+    in_order: BTreeSet<(Instant, u64)>,
+    of_session: HashMap<u64, Instant>,
+}
 
 impl Deadlines {
-    fn add(&mut self, session: u64, at: Option<Instant>) {
-        self.0.extend(at.map(|at| (at, session)));
+    /// The session is looked at then, and not when it was to be looked at before.
+    fn put(&mut self, session: u64, at: Option<Instant>) {
+        if let Some(before) = self.of_session.remove(&session) {
+            self.in_order.remove(&(before, session));
+        }
+        if let Some(at) = at {
+            self.of_session.insert(session, at);
+            self.in_order.insert((at, session));
+        }
     }
 
     /// The next one.
     pub fn next(&self) -> Option<Instant> {
-        self.0.first().map(|(at, _)| *at)
+        self.in_order.first().map(|(at, _)| *at)
     }
 
     fn take_due(&mut self, now: Instant) -> Option<u64> {
-        let first = *self.0.first().filter(|(at, _)| *at <= now)?;
-        self.0.remove(&first);
-        Some(first.1)
+        let (_, session) = *self.in_order.first().filter(|(at, _)| *at <= now)?;
+        self.put(session, None);
+        Some(session)
     }
 }
 
@@ -145,7 +161,7 @@ impl Keeper {
     /// A session runs: its limits count from now.
     pub(super) fn watch_limits(&mut self, id: u64) {
         let Some(session) = self.sessions.get(&id) else { return };
-        self.deadlines.add(id, session.limits.due());
+        self.deadlines.put(id, session.limits.due());
         let (sandbox, reaper) = (session.sandbox, session.reaper);
         self.tell_looker(News::Session { session: id, sandbox, reaper });
     }
@@ -154,8 +170,8 @@ impl Keeper {
     pub(super) fn run_limits(&mut self, now: Instant) {
         while let Some(id) = self.deadlines.take_due(now) {
             let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.empty) else { continue };
-            if session.limits.reached.is_some() {
-                self.kill_for_limit(id, now);
+            if session.limits.is_ending() {
+                self.kill_once(id, now);
                 continue;
             }
             let held = held_by_us(session);
@@ -166,7 +182,7 @@ impl Keeper {
                         session.limits.stir(now);
                     }
                     let due = session.limits.due();
-                    self.deadlines.add(id, due);
+                    self.deadlines.put(id, due);
                 }
             }
         }
@@ -175,20 +191,27 @@ impl Keeper {
     /// Ends a session, with all its processes, because of a limit.
     pub(super) fn end_for_limit(&mut self, id: u64, reached: LimitReached, now: Instant) {
         let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.empty) else { return };
-        if session.limits.reached.is_some() {
+        if session.limits.is_ending() {
             return;
         }
         session.limits.reached = Some(reached);
         self.tell(Frame::new(LIMITED, id).code(reached as i32));
-        self.kill_for_limit(id, now);
+        self.kill_once(id, now);
     }
 
-    fn kill_for_limit(&mut self, id: u64, now: Instant) {
+    /// Ends a session, with all its processes, because somebody said so.
+    pub(super) fn end_session(&mut self, id: u64, now: Instant) {
+        if self.sessions.get(&id).is_some_and(|session| !session.empty && !session.limits.is_ending()) {
+            self.kill_once(id, now);
+        }
+    }
+
+    fn kill_once(&mut self, id: u64, now: Instant) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let sandbox = session.sandbox;
-        let first = session.limits.kill_at.is_none();
+        let first = !session.limits.is_ending();
         session.limits.kill_at = Some(now + KILL_AGAIN);
-        self.deadlines.add(id, Some(now + KILL_AGAIN));
+        self.deadlines.put(id, Some(now + KILL_AGAIN));
         self.tell_init(sandbox, &Frame::new(KILL, id));
         let init = self.sandboxes.get(&sandbox).and_then(|sandbox| sandbox.init);
         if let Some(init) = init.filter(|_| !first) {
@@ -249,9 +272,10 @@ mod tests {
     fn deadlines_come_in_order_and_once() {
         let start = Instant::now();
         let mut deadlines = Deadlines::default();
-        deadlines.add(1, Some(start + Duration::from_secs(2)));
-        deadlines.add(2, Some(start));
-        deadlines.add(3, None);
+        deadlines.put(1, Some(start + Duration::from_secs(1)));
+        deadlines.put(1, Some(start + Duration::from_secs(2)));
+        deadlines.put(2, Some(start));
+        deadlines.put(3, None);
         assert_eq!((deadlines.next(), deadlines.take_due(start)), (Some(start), Some(2)));
         assert_eq!(deadlines.take_due(start), None);
         assert_eq!(deadlines.take_due(start + Duration::from_secs(9)), Some(1));

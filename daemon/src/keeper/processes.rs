@@ -61,7 +61,7 @@ impl Keeper {
     pub(super) fn reapers_of(&self, sandbox: u64) -> (HashMap<i32, u64>, bool) {
         let sessions = self.sessions.iter().filter(|(_, s)| s.sandbox == sandbox && !s.empty);
         let reapers = sessions.clone().map(|(id, session)| (session.reaper, *id)).collect();
-        (reapers, sessions.clone().any(|(_, session)| session.limits.reached.is_some()))
+        (reapers, sessions.clone().any(|(_, session)| session.limits.is_ending()))
     }
 }
 

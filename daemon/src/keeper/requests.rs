@@ -233,12 +233,10 @@ impl Keeper {
 
     fn kill_session(&mut self, frame: &Frame) {
         let token = Self::token(frame);
-        let Some(session) = self.sessions.get(&frame.id) else {
+        if !self.sessions.contains_key(&frame.id) {
             return self.reply(token, Refusal::Unknown, &[]);
-        };
-        if !session.empty {
-            self.tell_init(session.sandbox, &Frame::new(launch::KILL, frame.id));
         }
+        self.end_session(frame.id, Instant::now());
         self.reply(token, Refusal::None, &[]);
     }
 
