@@ -252,3 +252,24 @@ fn the_daemon_says_who_it_is_and_stops_when_told() {
     world.dunlin(&["daemon", "stop", "--end-sessions"]).expect(0);
     world.dunlin(&["daemon", "status"]).expect(3);
 }
+
+#[test]
+fn what_is_typed_while_nobody_has_the_terminal_open_reaches_who_opens_it_again() {
+    let world = World::new();
+    let script = "
+import os, time
+os.closerange(0, 3)
+os.close(os.open('closed', os.O_CREAT))
+while not os.path.exists('go'): time.sleep(0.01)
+terminal = open('/dev/tty', 'rb+', buffering=0)
+terminal.write(b'got ' + terminal.readline())
+";
+    world.write(&world.workspace().join("reopens.py"), script);
+    let words = ["run", "-p", "unconfined", "--name", "s", "--detach", "-t", "--", "python3", "reopens.py"];
+    world.dunlin(&words).expect(0);
+    until("it has closed its terminal", || world.workspace().join("closed").exists().then_some(()));
+    world.dunlin(&["send", "s", "--enter", "first"]).expect(0);
+    world.write(&world.workspace().join("go"), "");
+    world.dunlin(&["wait", "s", "--for", "got first", "--from", "0"]).expect(0);
+    world.dunlin(&["wait", "s"]).expect(0);
+}
