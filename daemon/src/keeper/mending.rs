@@ -57,8 +57,8 @@ impl Keeper {
         let Some([user, mount]) = spaces else { return Err(io::ErrorKind::NotFound.into()) };
         let (report, mender) = fdpass::pair()?;
         let fds = [steps.as_fd(), result.as_fd(), user.as_fd(), mount.as_fd(), mender.as_fd()];
-        fdpass::send(self.zygote.socket(), &[&Frame::new(launch::MEND, id).encode()], &fds, false)?;
         self.watch(report.as_fd(), Source::Mending(id), EpollFlags::EPOLLIN)?;
+        fdpass::send(self.zygote.socket(), &[&Frame::new(launch::MEND, id).encode()], &fds, false)?;
         Ok(report)
     }
 

@@ -20,6 +20,7 @@ mod processes;
 mod pump;
 mod requests;
 mod sandboxes;
+mod sources;
 mod spawn;
 mod table;
 mod worker;
@@ -27,10 +28,7 @@ mod worker;
 use std::{
     collections::{HashMap, HashSet},
     io,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::net::UnixListener,
-    },
+    os::unix::net::UnixListener,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -46,6 +44,7 @@ use self::{
     disks::Looker,
     limits::Deadlines,
     mending::Mending,
+    sources::Source,
     spawn::Zygote,
     table::{Payload, Results, Sandbox, Session},
     worker::Worker,
@@ -58,64 +57,6 @@ const EVENTS: usize = 128;
 
 /// A stop waits this long for the last output to be on disk.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
-
-/// What a readable or writable descriptor is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    Signals,
-    Worker,
-    Zygote,
-    /// A launch's reports, by sandbox.
-    Report(u64),
-    /// An init, by sandbox.
-    Init(u64),
-    /// A terminal or a standard output, by session.
-    Output(u64),
-    /// A standard error, by session.
-    Errors(u64),
-    /// A standard input pipe, by session.
-    Input(u64),
-    /// Whoever mends a sandbox, by mending.
-    Mending(u64),
-    /// The thread that looks at disks.
-    Disks,
-}
-
-impl Source {
-    const ID_BITS: u32 = 56;
-
-    fn token(self) -> u64 {
-        let (kind, id) = match self {
-            Self::Signals => (0, 0),
-            Self::Worker => (1, 0),
-            Self::Zygote => (2, 0),
-            Self::Report(id) => (3, id),
-            Self::Init(id) => (4, id),
-            Self::Output(id) => (5, id),
-            Self::Errors(id) => (6, id),
-            Self::Input(id) => (7, id),
-            Self::Mending(id) => (8, id),
-            Self::Disks => (9, 0),
-        };
-        kind << Self::ID_BITS | id
-    }
-
-    fn of(token: u64) -> Self {
-        let id = token & ((1 << Self::ID_BITS) - 1);
-        match token >> Self::ID_BITS {
-            0 => Self::Signals,
-            1 => Self::Worker,
-            2 => Self::Zygote,
-            3 => Self::Report(id),
-            4 => Self::Init(id),
-            5 => Self::Output(id),
-            6 => Self::Errors(id),
-            7 => Self::Input(id),
-            8 => Self::Mending(id),
-            _ => Self::Disks,
-        }
-    }
-}
 
 /// The keeper's state.
 pub struct Keeper {
@@ -296,15 +237,6 @@ impl Keeper {
         id
     }
 
-    fn watch(&self, fd: BorrowedFd<'_>, source: Source, flags: EpollFlags) -> io::Result<()> {
-        Ok(self.epoll.add(fd, EpollEvent::new(flags, source.token()))?)
-    }
-
-    fn unwatch(&self, fd: impl AsFd) {
-        // Not registered any more is what we want.
-        let _ = self.epoll.delete(fd);
-    }
-
     fn timeout(&self) -> EpollTimeout {
         let now = Instant::now();
         let sessions = self.timed.iter().filter_map(|id| self.sessions.get(id));
@@ -341,29 +273,4 @@ impl Keeper {
 /// An error that says what the keeper was about.
 fn during(what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_survives_its_token() {
-        let id = (1 << 56) - 1;
-        let all = [
-            Source::Signals,
-            Source::Worker,
-            Source::Zygote,
-            Source::Report(id),
-            Source::Init(1),
-            Source::Output(2),
-            Source::Errors(3),
-            Source::Input(id),
-            Source::Mending(3),
-            Source::Disks,
-        ];
-        for source in all {
-            assert_eq!(Source::of(source.token()), source);
-        }
-    }
 }

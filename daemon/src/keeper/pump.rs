@@ -26,7 +26,7 @@ use crate::clock::unix_ms;
 /// How long a command stands still for a missing worker or a full disk.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A terminal that hung up while processes live is looked at this often: one of them may open it again.
+/// A terminal that hung up while processes live is looked at this often: one of them may open it again. So is what cannot be watched.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Read at once; a terminal gives 4 KiB at most, a pipe 64.
@@ -178,7 +178,9 @@ impl Keeper {
         if session.look_again.is_some_and(|at| now >= at) {
             session.look_again = None;
             self.watch_session(id);
+            self.feed(id);
             self.pump(id, false, EpollFlags::EPOLLIN);
+            self.pump(id, true, EpollFlags::EPOLLIN);
         }
         if self.sessions.get(&id).and_then(deadline).is_none() {
             self.timed.remove(&id);
@@ -243,7 +245,7 @@ impl Keeper {
 
     /// Watches what the session's state asks for. A hung-up terminal reports its hangup without end, whatever was asked
     /// for, so what stands still is taken out of the set altogether.
-    pub(super) fn watch_session(&self, id: u64) {
+    pub(super) fn watch_session(&mut self, id: u64) {
         let Some(session) = self.sessions.get(&id) else { return };
         let still = session.paused.is_some() || session.look_again.is_some() || session.throttled.is_some();
         let writing = if session.input_waits { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
@@ -265,12 +267,15 @@ impl Keeper {
             }
             None => Vec::new(),
         };
-        for (fd, source, flags) in wanted {
-            self.unwatch(fd);
-            if let Some(flags) = flags {
-                // Ours, open and not registered: the only failure left is memory, and the session's timer tries again.
-                let _ = self.watch(fd.as_fd(), source, flags);
-            }
+        let refused = wanted
+            .into_iter()
+            .filter(|(fd, source, flags)| self.rewatch(fd.as_fd(), *source, *flags).is_err());
+        // All of them are tried. Memory may be short, or all watches of the user in use, which a command can bring about.
+        if refused.count() > 0
+            && let Some(session) = self.sessions.get_mut(&id)
+        {
+            session.look_again = Some(Instant::now() + LOOK_AGAIN);
+            self.timed.insert(id);
         }
     }
 }

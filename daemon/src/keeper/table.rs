@@ -73,7 +73,7 @@ pub struct Session {
     pub paused: Option<Instant>,
     /// Waiting for the archive was given up; cleared by its next acknowledgement.
     pub overrun: bool,
-    /// The terminal hung up while processes live: look again then.
+    /// The terminal hung up while processes live, or an end could not be watched: look again then.
     pub look_again: Option<Instant>,
     /// What it may use.
     pub limits: SessionLimits,

@@ -239,9 +239,8 @@ impl Keeper {
         }
         if full != self.worker.full {
             let writing = if full { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
-            self.unwatch(socket);
-            // Ours, open and not registered: the only failure left is memory, and then the next frame tries again.
-            let watched = self.watch(socket.as_fd(), Source::Worker, EpollFlags::EPOLLIN | writing);
+            // It is in the set and stays there, which nothing refuses. Else the next frame would try again.
+            let watched = self.rewatch(socket.as_fd(), Source::Worker, Some(EpollFlags::EPOLLIN | writing));
             self.worker.full = full && watched.is_ok();
         }
         if self.worker.outbox.len() > OUTBOX_MAX {
