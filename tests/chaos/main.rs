@@ -1,4 +1,5 @@
 //! Processes of the daemon die at any moment, and nothing is lost.
 
+mod crowded;
 mod leaks;
 mod worker_kills;

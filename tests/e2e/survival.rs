@@ -3,10 +3,7 @@
 use std::fs;
 
 use dunlin_harness::{User, World, until};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::{Signal, kill};
 
 use crate::work::worlds;
 
@@ -164,24 +161,11 @@ fn an_idle_sandbox_serves_on_after_its_worker_was_killed() {
     }
 }
 
-/// The keeper's child that inits are cloned from: they keep its name, and have a number inside too.
-fn zygote(keeper: Pid) -> Option<Pid> {
-    let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
-    let mut children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
-    let found = children.find(|pid: &i32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
-        status.starts_with("Name:\tdunlind-zygote\n") && numbers.split_whitespace().count() == 1
-    });
-    found.map(Pid::from_raw)
-}
-
 #[test]
 fn a_zygote_that_was_killed_is_missed_by_no_guard_and_no_launch() {
     for world in worlds() {
-        let keeper = world.pid("keeper");
         let end_zygote = || {
-            let zygote = zygote(keeper).expect("a zygote");
+            let zygote = world.zygote().expect("a zygote");
             kill(zygote, Signal::SIGKILL).expect("it runs");
             zygote
         };

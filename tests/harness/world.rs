@@ -255,6 +255,19 @@ impl World {
         Pid::from_raw(self.status()[process]["pid"].as_i64().expect("a pid") as i32)
     }
 
+    /// The keeper's child that inits are cloned from: they keep its name, and those in a pid namespace have a number inside too.
+    pub fn zygote(&self) -> Option<Pid> {
+        let keeper = self.pid("keeper");
+        let children = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
+        let mut children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        let found = children.find(|pid: &i32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+            status.starts_with("Name:\tdunlind-zygote\n") && numbers.split_whitespace().count() == 1
+        });
+        found.map(Pid::from_raw)
+    }
+
     /// Kills the worker and waits until another answers.
     pub fn kill_worker(&self) {
         let worker = self.pid("worker");

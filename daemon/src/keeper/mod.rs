@@ -43,7 +43,7 @@ use nix::sys::{
 use self::{
     disks::Looker,
     limits::Deadlines,
-    mending::Mending,
+    mending::Mendings,
     sources::Source,
     spawn::Zygote,
     table::{Payload, Results, Sandbox, Session},
@@ -69,7 +69,7 @@ pub struct Keeper {
     sessions: HashMap<u64, Session>,
     sandboxes: HashMap<u64, Sandbox>,
     payloads: HashMap<u64, Payload>,
-    mendings: HashMap<u64, Mending>,
+    mendings: Mendings,
     results: Results,
     /// Sessions with news for the worker.
     dirty: HashSet<u64>,
@@ -114,7 +114,7 @@ impl Keeper {
             sessions: HashMap::new(),
             sandboxes: HashMap::new(),
             payloads: HashMap::new(),
-            mendings: HashMap::new(),
+            mendings: Mendings::default(),
             results: Results::default(),
             dirty: HashSet::new(),
             timed: HashSet::new(),

@@ -14,7 +14,7 @@ impl Keeper {
     /// it is ready, and for the end of those who mend.
     pub(super) fn sweep_orphans(&self) {
         let launching = self.sandboxes.values().any(|sandbox| sandbox.report.is_some());
-        if launching || !self.mendings.is_empty() {
+        if launching || !self.mendings.is_idle() {
             return;
         }
         for pid in children(getpid()).into_iter().filter(|pid| !self.knows(*pid)) {

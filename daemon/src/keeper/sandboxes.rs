@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Sandboxes that may live at once.
-const SANDBOXES_MAX: usize = 256;
+pub(super) const SANDBOXES_MAX: usize = 256;
 
 /// An init that was told to end ends within this, or is killed.
 const END_PATIENCE: Duration = Duration::from_secs(2);
