@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clock::unix_ms,
     launch::control::{self as launch, StartStep},
+    sys::pty,
 };
 
 /// Messages of one init that are read before others have their turn.
@@ -100,7 +101,9 @@ impl Keeper {
     fn session_started(&mut self, id: u64, master: Option<OwnedFd>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.tty {
-            let Some(master) = master.filter(|master| set_nonblocking(master.as_fd()).is_ok()) else {
+            let is_fit =
+                |master: &OwnedFd| pty::is_master(master.as_fd()) && set_nonblocking(master.as_fd()).is_ok();
+            let Some(master) = master.filter(is_fit) else {
                 return self.give_up_start(id, nix::libc::EIO, "init passed no terminal");
             };
             session.ends = Some(Ends::Terminal(master));
