@@ -172,6 +172,30 @@ fn without_a_cgroup_the_biggest_session_of_a_sandbox_that_uses_too_much_is_ended
 }
 
 #[test]
+fn who_looks_at_memory_is_not_the_thread_that_terminals_wait_for() {
+    let world = world(ordinary(), "workspace-write", "memory = \"1GiB\"");
+    start(&world, "small", "echo here; sleep 1000");
+    let keeper = world.pid("keeper");
+    let threads = || std::fs::read_dir(format!("/proc/{keeper}/task")).expect("the keeper").flatten();
+    let text = |thread: &std::path::Path, file: &str| {
+        std::fs::read_to_string(thread.join(file)).expect("a thread of the keeper's")
+    };
+    let has_read = |thread: &std::path::Path| -> u64 {
+        let counts = text(thread, "io");
+        let read = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
+        read.expect("a count").parse().expect("a number")
+    };
+    let looker = until("the thread that looks", || {
+        threads().map(|thread| thread.path()).find(|thread| text(thread, "comm").trim() == "looks")
+    });
+    let first = std::path::PathBuf::from(format!("/proc/{keeper}/task/{keeper}"));
+    let (before, looked) = (has_read(&first), has_read(&looker));
+    until("it looks", || (has_read(&looker) > looked + (64 << 10)).then_some(()));
+    // What it is told of each look, and no process's pages.
+    assert!(has_read(&first) < before + (8 << 10), "{before} {}", has_read(&first));
+}
+
+#[test]
 fn what_uses_more_than_a_cgroup_gives_is_ended_and_its_sandbox_stays() {
     for parent in ["workspace-write", "unconfined"] {
         let world = world(User::Own, parent, "memory = { value = \"64MiB\", hard = true }");

@@ -5,14 +5,13 @@
 //! disk that it can write to, less than at the look before, and what all that are below their floor wrote since explains at least half of
 //! that (who of late wrote far more while nothing went than while it did is left out); of several the one that wrote most, else one with a
 //! process that may not be asked. What no writing explains (another program
-//! of the host's, directories and attributes, processes that were gone before they were asked) names nobody. A thread of its own: any of
+//! of the host's, directories and attributes, processes that were gone before they were asked) names nobody. On the thread that looks: any of
 //! this may wait.
 
 use std::{
     collections::HashMap,
     fs, io,
     os::fd::{AsFd, OwnedFd},
-    sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -25,7 +24,10 @@ use nix::{
     unistd::Pid,
 };
 
-use super::processes::{Met, NO_SESSION, Walk};
+use super::{
+    looker::News,
+    processes::{Met, NO_SESSION, Walk},
+};
 
 /// Between two looks at a disk that has little more than its floor.
 const LOOK_CLOSELY: Duration = Duration::from_millis(50);
@@ -53,18 +55,6 @@ const MEMORY: Duration = Duration::from_secs(10);
 
 /// Below the floor nobody is asked for less.
 const BYTES_TOLD: u64 = 1 << 20;
-
-/// What the keeper tells.
-pub enum News {
-    /// A sandbox serves.
-    Sandbox { sandbox: u64, init: Pid, reserve_bytes: u64, places: Vec<OwnedFd> },
-    /// It ended.
-    SandboxEnded { sandbox: u64 },
-    /// A session began; `reaper` is its reaper's number inside.
-    Session { session: u64, sandbox: u64, reaper: i32 },
-    /// It has no process left.
-    SessionEnded { session: u64, sandbox: u64 },
-}
 
 /// What is known.
 #[derive(Default)]
@@ -133,31 +123,22 @@ fn floor(reserve_bytes: u64, (free, all): (u64, u64)) -> u64 {
 }
 
 impl Looks {
-    /// Looks until the keeper is gone. `name` ends a session.
-    pub fn run(mut self, news: &Receiver<News>, mut name: impl FnMut(u64) -> io::Result<()>) {
-        loop {
-            let wait = self.next.map(|next| next.saturating_duration_since(Instant::now()));
-            let heard = match wait {
-                None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(wait) => news.recv_timeout(wait),
-            };
-            match heard {
-                Ok(heard) => self.learn(heard),
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    let began = processor_time();
-                    let named = self.look();
-                    let took = processor_time().saturating_sub(began);
-                    self.next = self.pause().map(|pause| Instant::now() + pause.max(took * PAUSE));
-                    if named.into_iter().any(|session| name(session).is_err()) {
-                        return;
-                    }
-                }
-            }
-        }
+    /// When to look next; `None`: nobody can write.
+    pub fn next(&self) -> Option<Instant> {
+        self.next
     }
 
-    fn learn(&mut self, news: News) {
+    /// Looks, and returns who is to be ended.
+    pub fn look(&mut self) -> Vec<u64> {
+        let began = processor_time();
+        let named = self.look_at_all();
+        let took = processor_time().saturating_sub(began);
+        self.next = self.pause().map(|pause| Instant::now() + pause.max(took * PAUSE));
+        named
+    }
+
+    /// Takes note.
+    pub fn learn(&mut self, news: News) {
         match news {
             News::Sandbox { sandbox, init, reserve_bytes, places } => {
                 let floors = places.into_iter().filter_map(|place| Some((self.disk(place)?, 0))).collect();
@@ -188,6 +169,7 @@ impl Looks {
                     disk.wrote.remove(&session);
                 }
             }
+            News::Memory(_) => {}
         }
     }
 
@@ -207,7 +189,7 @@ impl Looks {
     }
 
     /// Asks every process, then every disk, and returns who is to be ended.
-    fn look(&mut self) -> Vec<u64> {
+    fn look_at_all(&mut self) -> Vec<u64> {
         for sandbox in self.sandboxes.values_mut() {
             for (session, (written, hides)) in sandbox.ask() {
                 for device in sandbox.floors.keys() {

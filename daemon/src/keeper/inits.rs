@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use super::{
     Keeper,
     control::{self, Ended, Frame, Refusal},
-    disk_looks::News,
+    looker::News,
     pump::set_nonblocking,
     sandboxes::{Received, receive},
     table::{Ends, Outcome},

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use super::{
     Keeper,
     control::{Frame, LIMITED, LimitReached},
-    disk_looks::News,
+    looker::News,
     table::Session,
 };
 use crate::launch::control::KILL;

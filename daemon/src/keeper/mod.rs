@@ -1,4 +1,4 @@
-//! The keeper: one thread (another one looks at disks), epoll, no runtime. Owns everything that must outlive a worker: the listening socket, terminals,
+//! The keeper: one thread (another one looks at disks and memory), epoll, no runtime. Owns everything that must outlive a worker: the listening socket, terminals,
 //! logs, input, statuses, results, and the processes themselves.
 //!
 //! Invariants: bytes read from a terminal are in a log before anything else happens; nothing unarchived is overwritten while
@@ -8,12 +8,13 @@
 pub mod boot;
 pub mod control;
 mod disk_looks;
-mod disks;
 mod inits;
 mod input;
 mod limits;
 pub mod log_ring;
+mod looker;
 mod memory;
+mod memory_looks;
 mod mending;
 mod orphans;
 mod processes;
@@ -41,8 +42,8 @@ use nix::sys::{
 };
 
 use self::{
-    disks::Looker,
     limits::Deadlines,
+    looker::Looker,
     mending::Mendings,
     sources::Source,
     spawn::Zygote,
@@ -77,7 +78,7 @@ pub struct Keeper {
     timed: HashSet<u64>,
     /// Sessions whose limits are to be looked at.
     deadlines: Deadlines,
-    /// Who looks at disks, once there is something to look at.
+    /// Who looks at disks and memory, once there is something to look at.
     looker: Option<Looker>,
     next_id: u64,
     started_unix_ms: u64,
@@ -174,7 +175,7 @@ impl Keeper {
             Source::Errors(session) => self.pump(session, true, flags),
             Source::Input(session) => self.feed(session),
             Source::Mending(mending) => self.take_mended(mending),
-            Source::Disks => self.end_takers(),
+            Source::Looker => self.hear_looker(),
         }
     }
 

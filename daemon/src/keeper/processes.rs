@@ -1,4 +1,4 @@
-//! A walk over the processes of a sandbox, step by step: whoever has something else to do meanwhile does it between two.
+//! A walk over the processes of a sandbox, step by step.
 //!
 //! Invariant: whose a process is follows from where it hangs, not from what it says: below a session's reaper it is that session's,
 //! elsewhere below init it is nobody's (init itself, payloads). What ends meanwhile is not met.
@@ -11,9 +11,6 @@ use super::Keeper;
 
 /// The process in no session: init, and payloads.
 pub const NO_SESSION: u64 = 0;
-
-/// Reads in /proc that a step takes, about.
-pub const STEP_READS: u32 = 2;
 
 /// A process on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

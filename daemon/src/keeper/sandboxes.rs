@@ -18,7 +18,7 @@ use nix::{
 use super::{
     Keeper, Source,
     control::{self, Ended, Frame, Refusal},
-    disk_looks::News,
+    looker::News,
     memory::MemoryWatch,
     spawn::Zygote,
     table::Sandbox,

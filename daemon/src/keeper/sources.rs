@@ -30,8 +30,8 @@ pub enum Source {
     Input(u64),
     /// Whoever mends a sandbox, by mending.
     Mending(u64),
-    /// The thread that looks at disks.
-    Disks,
+    /// The thread that looks at disks and memory.
+    Looker,
 }
 
 impl Source {
@@ -49,7 +49,7 @@ impl Source {
             Self::Errors(id) => (6, id),
             Self::Input(id) => (7, id),
             Self::Mending(id) => (8, id),
-            Self::Disks => (9, 0),
+            Self::Looker => (9, 0),
         };
         kind << Self::ID_BITS | id
     }
@@ -67,7 +67,7 @@ impl Source {
             6 => Self::Errors(id),
             7 => Self::Input(id),
             8 => Self::Mending(id),
-            _ => Self::Disks,
+            _ => Self::Looker,
         }
     }
 }
@@ -146,7 +146,7 @@ mod tests {
             Source::Errors(3),
             Source::Input(id),
             Source::Mending(3),
-            Source::Disks,
+            Source::Looker,
         ];
         for source in all {
             assert_eq!(Source::of(source.token()), source);
