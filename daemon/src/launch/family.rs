@@ -8,6 +8,11 @@ use std::{
 
 use nix::unistd::{Pid, getpid};
 
+use super::{
+    failure::{Failure, In},
+    plan::Layer,
+};
+
 /// Children that are reaped before whoever reaps does anything else. Without an end, processes that fork and die as fast as they are
 /// reaped would have all its time: it would hear no order, and orphans like that never be killed.
 pub const REAPED_AT_ONCE: usize = 512;
@@ -17,13 +22,17 @@ pub const REAPED_AT_ONCE: usize = 512;
 pub struct Children(File);
 
 impl Children {
-    /// Opens the list. Fails where /proc is not the one of the caller's pid namespace.
-    pub fn open() -> io::Result<Self> {
-        let me = fs::read_link("/proc/self")?;
+    /// Opens the list. Fails where /proc is not the one of the caller's pid namespace, and on a kernel that makes no such lists.
+    pub fn open() -> Result<Self, Failure> {
+        let me = fs::read_link("/proc/self").within(Layer::Proc, "looking for init in /proc")?;
         if me.to_str() != Some(&getpid().to_string()) {
-            return Err(io::Error::other("/proc shows another pid namespace"));
+            let other = Err(io::Error::from_raw_os_error(nix::libc::ESRCH));
+            return other.within(Layer::Proc, "/proc shows another pid namespace");
         }
-        Ok(Self(File::open("/proc/thread-self/children")?))
+        let list = File::open("/proc/thread-self/children");
+        // Nothing that lies over /proc hides this alone.
+        let what = "listing init's children, for which the kernel needs CONFIG_PROC_CHILDREN";
+        Ok(Self(list.within(Layer::Init, what)?))
     }
 
     /// The children of now, those that wait to be reaped included.
@@ -51,7 +60,7 @@ pub fn descendants(ancestor: Pid) -> Vec<Pid> {
 }
 
 /// The children of all threads of a process.
-fn children_of(pid: Pid) -> Vec<Pid> {
+pub fn children_of(pid: Pid) -> Vec<Pid> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     threads
         .flatten()

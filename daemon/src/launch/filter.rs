@@ -72,20 +72,29 @@ fn compiled(table: Table, mismatch: &SeccompAction, matched: &SeccompAction) -> 
     BpfProgram::try_from(filter).expect("the table fits a program")
 }
 
+#[cfg(not(all(
+    target_pointer_width = "64",
+    target_endian = "little",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+)))]
+compile_error!(
+    "dunlind runs on x86_64, aarch64 and riscv64, with pointers of 64 bits: its system call filters are made for these, \
+     and system calls get numbers of 64 bits in one register"
+);
+
 /// The kernel's AUDIT_ARCH_ of this build, which each section compares with too.
-fn native() -> u32 {
-    match ARCH {
-        "x86_64" => 0xc000_003e,
-        "aarch64" => 0xc000_00b7,
-        "riscv64" => 0xc000_00f3,
-        other => panic!("no filters are known for {other}"),
-    }
-}
+const NATIVE: u32 = if cfg!(target_arch = "x86_64") {
+    0xc000_003e
+} else if cfg!(target_arch = "aarch64") {
+    0xc000_00b7
+} else {
+    0xc000_00f3
+};
 
 fn prelude(unknown: Unknown) -> BpfProgram {
     let mut program = vec![
         sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: ARCHITECTURE },
-        sock_filter { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k: native() },
+        sock_filter { code: JUMP_IF_EQUAL, jt: 1, jf: 0, k: NATIVE },
         sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS },
         sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: NUMBER },
         sock_filter { code: JUMP_IF_SET, jt: 0, jf: 1, k: X32 },
@@ -207,11 +216,11 @@ mod tests {
             _ => Vec::new(),
         };
         let (allow, refuse) = (SeccompAction::Allow, SeccompAction::Errno(1));
-        assert_eq!(compiled(Table::from([(1, Vec::new())]), &allow, &refuse)[1].k, native());
+        assert_eq!(compiled(Table::from([(1, Vec::new())]), &allow, &refuse)[1].k, NATIVE);
         for size in [1, SECTION, SECTION + 1, 97] {
             let table: Table = (0..size as i64).map(|call| (call * 5 + 2, rules(call))).collect();
             let flat = compiled(table.clone(), &allow, &refuse);
-            let arch = native();
+            let arch = NATIVE;
             let searched = program(&table, &allow, &refuse, Unknown::default());
             for (number, arch, argument) in
                 (0..600).flat_map(|number| [(number, arch, 0), (number, arch, 7), (number, 3, 7)])
@@ -235,14 +244,14 @@ mod tests {
         let program = program(&table, &allow, &refuse, unknown);
         let unsupported = libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP as u32;
         let takes = |mode, length| {
-            run(&program, libc::SYS_fallocate as u32, native(), [3, mode, 0, length, 0, 0]) == unsupported
+            run(&program, libc::SYS_fallocate as u32, NATIVE, [3, mode, 0, length, 0, 0]) == unsupported
         };
         assert_eq!([0, 1, 0x10, 0x20, 0x40, 0x80, 0x100].map(|mode| takes(mode, 1 << 30)), [true; 7]);
         assert_eq!([0x03, 0x08].map(|mode| takes(mode, 1 << 30)), [false; 2]);
         let much = [0, 1 << 20, 16 << 20, (16 << 20) + 1, 1 << 31, 1 << 32, u64::MAX];
         assert_eq!(much.map(|length| takes(0, length)), [false, false, false, true, true, true, true]);
-        assert_eq!(verdict(&program, libc::SYS_read as u32, native(), 0), libc::SECCOMP_RET_ALLOW);
-        assert_eq!(verdict(&program, libc::SYS_fchmod as u32, native(), 0), libc::SECCOMP_RET_ERRNO | 1);
+        assert_eq!(verdict(&program, libc::SYS_read as u32, NATIVE, 0), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(verdict(&program, libc::SYS_fchmod as u32, NATIVE, 0), libc::SECCOMP_RET_ERRNO | 1);
     }
 
     #[test]

@@ -154,7 +154,7 @@ fn enter(plan: &LaunchPlan, identity: Option<Identity>, outside: (Uid, Gid)) -> 
     let spaces = namespaces::handles(&plan.namespaces)?;
     plan.root.as_deref().map_or(Ok(()), mounts::build)?;
     let disks = root::places(&plan.disks);
-    let children = Children::open().within(Layer::Proc, "reading init's children in /proc")?;
+    let children = Children::open()?;
     privileges::bound(plan)?;
     let rules = plan.landlock.as_ref().map(Rules::make).transpose()?;
     Ok(Inside { spaces, disks, children, rules })
