@@ -18,7 +18,7 @@ pub const ARCHIVED: u32 = 101;
 /// Launch a sandbox. `args[0]`: bytes of memory that the keeper is to see to (0: none), `args[1]`: the namespaces that init is
 /// born in (clone flags), `args[2]`: what is to stay free of the plan's disks (0: nothing). fds: plan, record. Reply: `args[0]` sandbox, or [`Refusal::LaunchRefused`].
 pub const LAUNCH_SANDBOX: u32 = 110;
-/// End a sandbox. `id`: sandbox. Reply at once; [`SANDBOX_ENDED`] follows.
+/// End a sandbox. `id`: sandbox. Reply once its init is gone, after [`SANDBOX_ENDED`].
 pub const END_SANDBOX: u32 = 111;
 /// Start a session. `id`: sandbox, `code`: [`FLAG_TTY`] | [`FLAG_STDIN`], `args[0..2]`: key, `args[2]`: wall clock,
 /// `args[3]`: idle, `args[4]`: bytes of output a second; 0 is no limit. fds: spec, record. Reply: `args[0]` session,

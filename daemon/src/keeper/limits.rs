@@ -158,7 +158,7 @@ impl Deadlines {
 }
 
 impl Keeper {
-    /// A session runs: its limits count from now.
+    /// A session runs: its limits, which count from the order to start it, are looked at from now on.
     pub(super) fn watch_limits(&mut self, id: u64) {
         let Some(session) = self.sessions.get(&id) else { return };
         self.deadlines.put(id, session.limits.due());

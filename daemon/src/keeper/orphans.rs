@@ -6,7 +6,8 @@ use nix::{
     unistd::{Pid, getpid},
 };
 
-use super::{Keeper, processes::children};
+use super::Keeper;
+use crate::launch::family::children_of;
 
 impl Keeper {
     /// Kills every child that is neither worker, zygote nor an init. Children of the killed come here next, and are swept with
@@ -17,7 +18,7 @@ impl Keeper {
         if launching || !self.mendings.is_idle() {
             return;
         }
-        for pid in children(getpid()).into_iter().filter(|pid| !self.knows(*pid)) {
+        for pid in children_of(getpid()).into_iter().filter(|pid| !self.knows(*pid)) {
             // Gone already is as good.
             let _ = kill(pid, Signal::SIGKILL);
         }

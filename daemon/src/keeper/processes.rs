@@ -8,6 +8,7 @@ use std::{collections::HashMap, fs};
 use nix::unistd::Pid;
 
 use super::Keeper;
+use crate::launch::family::children_of;
 
 /// The process in no session: init, and payloads.
 pub const NO_SESSION: u64 = 0;
@@ -40,7 +41,7 @@ impl Walk {
     /// The next process.
     pub fn step(&mut self) -> Option<Met> {
         let met = self.left.pop()?;
-        for child in children(met.pid) {
+        for child in children_of(met.pid) {
             let ours = met.pid == self.init;
             let session = if ours { self.session_of(child) } else { met.session };
             self.left.push(Met { pid: child, session, ours });
@@ -60,17 +61,6 @@ impl Keeper {
         let reapers = sessions.clone().map(|(id, session)| (session.reaper, *id)).collect();
         (reapers, sessions.clone().any(|(_, session)| session.limits.is_ending()))
     }
-}
-
-/// The children of all threads of a process.
-pub fn children(pid: Pid) -> Vec<Pid> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    let lists =
-        threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    let parse = |list: String| -> Vec<Pid> {
-        list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
-    };
-    lists.flat_map(parse).collect()
 }
 
 /// The number of a process in its own pid namespace.

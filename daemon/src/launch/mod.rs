@@ -1,4 +1,4 @@
-//! The child half: zygote, launcher, init and reaper, and the layers they put in force.
+//! The child half: zygote, init and reaper, and the layers they put in force.
 //!
 //! Runs in small single-threaded processes that hold no session's data. Decides nothing: `plan` says it all.
 
@@ -6,7 +6,7 @@ mod cgroups;
 mod command;
 pub mod control;
 mod failure;
-mod family;
+pub mod family;
 mod filter;
 mod init;
 pub mod landlock;

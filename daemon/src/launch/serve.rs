@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
 };
 
 use nix::{
@@ -170,7 +170,7 @@ impl Server {
     }
 
     fn refuse(&self, token: u64) {
-        self.tell(Frame::new(PAYLOAD_DONE, token).code(NOT_RUN), &[]);
+        self.tell(Frame::new(PAYLOAD_DONE, token).code(NOT_RUN));
     }
 
     /// Passes on what a session's reaper says, after a look at whether it may.
@@ -185,13 +185,16 @@ impl Server {
                     return;
                 }
             };
-            let mut frame = Frame { id, ..received.frame };
-            let mut master = None;
+            let frame = Frame { id, ..received.frame };
             match frame.kind {
                 STARTED => {
                     session.command = Some(Pid::from_raw(frame.code));
-                    master = session.master.take();
-                    frame.args[1] = session.reaper.as_raw() as u64;
+                    let (reaper, master) = (session.reaper, session.master.take());
+                    if !self.tell_started(frame.arg(1, reaper.as_raw() as u64), master) {
+                        self.kill(Role::Reaper(id));
+                        self.sessions.remove(&id);
+                    }
+                    continue;
                 }
                 EXITED => session.exited = true,
                 SURVIVORS => {}
@@ -200,8 +203,8 @@ impl Server {
                 }
                 _ => continue,
             }
-            let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
-            let _ = self.control.send(frame, &received.tail, &fds);
+            // If the keeper cannot be told it is dead, which the control socket's end says next.
+            let _ = self.control.send(frame, &received.tail, &[]);
         }
     }
 
@@ -222,9 +225,7 @@ impl Server {
             match process::wait_any(false) {
                 Ok(Some((pid, status))) => match self.roles.remove(&pid) {
                     Some(Role::Reaper(id)) => self.bury(id, pid),
-                    Some(Role::Payload(token)) => {
-                        self.tell(Frame::new(PAYLOAD_DONE, token).code(status), &[])
-                    }
+                    Some(Role::Payload(token)) => self.tell(Frame::new(PAYLOAD_DONE, token).code(status)),
                     None => orphans.push((pid, status)),
                 },
                 Ok(None) => break,
@@ -277,17 +278,19 @@ impl Server {
         for mut lost in std::mem::take(&mut self.lost) {
             let id = lost.id;
             if lost.session.command.is_none() {
-                let fds: Vec<_> = lost.session.master.iter().map(AsFd::as_fd).collect();
-                self.tell(Frame::new(STARTED, id).arg(1, lost.session.reaper.as_raw() as u64), &fds);
+                let started = Frame::new(STARTED, id).arg(1, lost.session.reaper.as_raw() as u64);
+                if !self.tell_started(started, lost.session.master.take()) {
+                    continue;
+                }
                 lost.session.command = Some(Pid::from_raw(0));
             }
             if !lost.session.exited {
                 let frame = Frame::new(EXITED, id).code(lost.status.unwrap_or(libc::SIGKILL));
-                self.tell(frame.arg(0, staying as u64).arg(1, LOST), &[]);
+                self.tell(frame.arg(0, staying as u64).arg(1, LOST));
                 lost.session.exited = true;
             }
             if staying == 0 {
-                self.tell(Frame::new(EMPTY, id), &[]);
+                self.tell(Frame::new(EMPTY, id));
             } else {
                 self.lost.push(lost);
             }
@@ -295,8 +298,23 @@ impl Server {
     }
 
     /// If the keeper cannot be told it is dead, which the control socket's end says next.
-    fn tell(&self, frame: Frame, fds: &[BorrowedFd<'_>]) {
-        let _ = self.control.send(frame, &[], fds);
+    fn tell(&self, frame: Frame) {
+        let _ = self.control.send(frame, &[], &[]);
+    }
+
+    /// Passes on that a command runs, with its terminal's master. False: the kernel lets nobody of this user send descriptors, for too
+    /// many are on their way. Then the start failed, which is the last word about the session.
+    fn tell_started(&self, frame: Frame, master: Option<OwnedFd>) -> bool {
+        let fds: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+        match self.control.send(frame, &[], &fds) {
+            Err(source) if source.raw_os_error() == Some(libc::ETOOMANYREFS) => {
+                let text = "passing the terminal out".to_owned();
+                StartFailure { step: StartStep::Terminal, text, source }.report(frame.id, &self.control);
+                false
+            }
+            // See `tell`.
+            _ => true,
+        }
     }
 
     /// Ends every process of the sandbox. As pid 1, init's own end does; who may not be killed is left.

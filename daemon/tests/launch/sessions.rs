@@ -3,16 +3,22 @@
 use std::{
     fs::{self, File},
     io::Write,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
 };
 
-use dunlin_daemon::launch::{
-    control::{EMPTY, END, EXITED, Frame, LOST, START, START_FAILED, STARTED, SURVIVORS, StartStep, Target},
-    plan::{LaunchPlan, Rlimit, SpawnSpec},
+use dunlin_daemon::{
+    launch::{
+        control::{
+            EMPTY, END, EXITED, Frame, LOST, START, START_FAILED, STARTED, SURVIVORS, StartStep, Target,
+        },
+        plan::{LaunchPlan, Rlimit, SpawnSpec},
+    },
+    sys::fdpass,
 };
 use nix::{
     libc,
     sys::wait::{WaitStatus, waitpid},
+    unistd::geteuid,
 };
 
 use crate::{
@@ -31,6 +37,7 @@ crate::tests![
     a_reaper_stopped_from_inside_goes_on,
     init_keeps_no_descriptor_that_it_does_not_need,
     a_start_whose_descriptors_do_not_fit_fails_alone_and_leaves_none,
+    a_terminal_that_cannot_be_passed_out_fails_its_start,
     the_end_of_the_control_socket_ends_everything,
     descriptors_beyond_two_do_not_reach_a_command,
     the_command_starts_with_the_signals_limits_and_mask_it_was_given,
@@ -203,6 +210,30 @@ fn a_start_whose_descriptors_do_not_fit_fails_alone_and_leaves_none() {
         assert_eq!(run(sandbox, 2, &shell("echo on")).1, "on\n");
         assert_eq!(open(), before, "those that had room are closed");
     });
+}
+
+fn a_terminal_that_cannot_be_passed_out_fails_its_start() {
+    if geteuid().is_root() {
+        // The kernel lets root send as many as it likes; the ordinary user's turn comes.
+        return;
+    }
+    let zygote = Zygote::start();
+    let few = Rlimit { resource: libc::RLIMIT_NOFILE, soft: 20, hard: 20 };
+    let sandbox = zygote.launch(&LaunchPlan { rlimits: vec![few], ..LaunchPlan::default() });
+    let (left, right) = fdpass::pair().unwrap();
+    let null = File::open("/dev/null").unwrap();
+    // More on their way than init may have open.
+    for _ in 0..3 {
+        fdpass::send(left.as_fd(), &[b"kept"], &[null.as_fd(); 16], true).unwrap();
+    }
+    sandbox.start_terminal(1, &shell("exec sleep 1000"));
+    let failed = sandbox.expect(START_FAILED, 1).frame;
+    assert_eq!((failed.code, failed.args[0]), (libc::ETOOMANYREFS, StartStep::Terminal as u64));
+    drop((left, right));
+    sandbox.start_terminal(2, &shell("exit 3"));
+    sandbox.expect(STARTED, 2);
+    assert_eq!(sandbox.expect(EXITED, 2).frame.code, 3 << 8);
+    sandbox.end();
 }
 
 fn a_reaper_killed_from_inside_loses_its_session_only() {
