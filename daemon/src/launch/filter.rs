@@ -18,6 +18,8 @@ pub type Table = BTreeMap<i64, Vec<SeccompRule>>;
 pub struct Unknown {
     /// clone3 is ENOSYS.
     pub clone3: bool,
+    /// openat2 is ENOSYS.
+    pub openat2: bool,
     /// fallocate is EOPNOTSUPP where it takes much space; it may give some back.
     pub preallocation: bool,
 }
@@ -100,9 +102,12 @@ fn prelude(unknown: Unknown) -> BpfProgram {
         sock_filter { code: JUMP_IF_SET, jt: 0, jf: 1, k: X32 },
         sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS },
     ];
-    if unknown.clone3 {
-        let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
-        program.push(sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: libc::SYS_clone3 as u32 });
+    let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    for (_, call) in [(unknown.clone3, libc::SYS_clone3), (unknown.openat2, libc::SYS_openat2)]
+        .iter()
+        .filter(|(is_unknown, _)| *is_unknown)
+    {
+        program.push(sock_filter { code: JUMP_IF_EQUAL, jt: 0, jf: 1, k: *call as u32 });
         program.push(sock_filter { code: RETURN, jt: 0, jf: 0, k: missing });
     }
     if unknown.preallocation {
@@ -240,7 +245,7 @@ mod tests {
     fn preallocation_is_unknown_where_it_takes_much_space_and_other_calls_are_not() {
         let table = Table::from([(libc::SYS_fchmod, Vec::new())]);
         let (allow, refuse) = (SeccompAction::Allow, SeccompAction::Errno(1));
-        let unknown = Unknown { clone3: true, preallocation: true };
+        let unknown = Unknown { clone3: true, openat2: true, preallocation: true };
         let program = program(&table, &allow, &refuse, unknown);
         let unsupported = libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP as u32;
         let takes = |mode, length| {
@@ -250,13 +255,17 @@ mod tests {
         assert_eq!([0x03, 0x08].map(|mode| takes(mode, 1 << 30)), [false; 2]);
         let much = [0, 1 << 20, 16 << 20, (16 << 20) + 1, 1 << 31, 1 << 32, u64::MAX];
         assert_eq!(much.map(|length| takes(0, length)), [false, false, false, true, true, true, true]);
+        let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+        for call in [libc::SYS_clone3, libc::SYS_openat2] {
+            assert_eq!(verdict(&program, call as u32, NATIVE, 0), missing);
+        }
         assert_eq!(verdict(&program, libc::SYS_read as u32, NATIVE, 0), libc::SECCOMP_RET_ALLOW);
         assert_eq!(verdict(&program, libc::SYS_fchmod as u32, NATIVE, 0), libc::SECCOMP_RET_ERRNO | 1);
     }
 
     #[test]
     fn bytes_that_are_no_instructions_are_no_program() {
-        let program = prelude(Unknown { clone3: true, preallocation: true });
+        let program = prelude(Unknown { clone3: true, openat2: true, preallocation: true });
         assert_eq!(from_bytes(&bytes(&program)).unwrap().len(), program.len());
         assert!(from_bytes(&[0; 9]).is_none());
     }

@@ -28,6 +28,9 @@ pub struct Options {
     pub deny_foreign_processes: bool,
     /// Much space of a disk is taken by writing alone: whoever watches what is free must see it go, and who takes it.
     pub deny_preallocation: bool,
+    /// openat2 is not there: nobody sees what mode it makes a file with, and this kernel lets a file keep a set-user-id bit that
+    /// later ones take off.
+    pub hide_openat2: bool,
 }
 
 /// The filter of everything in a sandbox.
@@ -68,7 +71,11 @@ pub fn common(options: &Options) -> Vec<u8> {
     };
     scheduling(&mut table, whose, options.deny_foreign_processes);
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
-    let unknown = Unknown { clone3: !options.nested_namespaces, preallocation: options.deny_preallocation };
+    let unknown = Unknown {
+        clone3: !options.nested_namespaces,
+        openat2: options.hide_openat2,
+        preallocation: options.deny_preallocation,
+    };
     filter::bytes(&filter::program(&table, &SeccompAction::Allow, &refuse, unknown))
 }
 
@@ -79,7 +86,7 @@ pub fn reaper() -> Vec<u8> {
     // Only to read.
     table.insert(libc::SYS_openat, vec![rule(&[masked(2, libc::O_ACCMODE as u32, libc::O_RDONLY as u32)])]);
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
-    let unknown = Unknown { clone3: true, preallocation: false };
+    let unknown = Unknown { clone3: true, ..Unknown::default() };
     filter::bytes(&filter::program(&table, &refuse, &SeccompAction::Allow, unknown))
 }
 

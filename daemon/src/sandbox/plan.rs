@@ -12,6 +12,7 @@ use super::{
     grants::Grants,
     limits,
     places::Places,
+    probe,
     root::{self, Binds, Shown},
     view::FsView,
 };
@@ -23,6 +24,9 @@ use crate::launch::{
 /// The lowest Landlock ABI that knows TCP, and the lowest that knows scopes.
 const LANDLOCK_TCP: u8 = 4;
 const LANDLOCK_SCOPES: u8 = 6;
+
+/// From here on fallocate takes a set-user-id bit off a file, as writing does.
+const BIT_TAKEN_OFF: (u32, u32) = (5, 18);
 
 /// Terminals and the devices that every program expects, for a sandbox that sees the host's /dev.
 const HOST_DEVICES: &[&str] = &[
@@ -65,12 +69,12 @@ pub fn launch_plan(
         no_new_privileges: true,
         undumpable: true,
         landlock: policy.layers.landlock_abi.and_then(|abi| landlock(abi, policy, view, places, binds)),
-        seccomp: Some(filters(policy, disks)),
+        seccomp: Some(filters(policy, disks, machine)),
     }
 }
 
 /// What namespaces do not hide from each other, seccomp refuses.
-fn filters(policy: &Policy, disks: &[PathBuf]) -> SeccompPlan {
+fn filters(policy: &Policy, disks: &[PathBuf], machine: &Machine) -> SeccompPlan {
     let namespaces = policy.layers.namespaces;
     let options = Options {
         nested_namespaces: policy.profile.userns,
@@ -79,6 +83,7 @@ fn filters(policy: &Policy, disks: &[PathBuf]) -> SeccompPlan {
         deny_internet_sockets: policy.layers.network_closed && !namespaces.net,
         deny_foreign_processes: !namespaces.pid,
         deny_preallocation: !disks.is_empty(),
+        hide_openat2: probe::version(&machine.release) < BIT_TAKEN_OFF,
     };
     SeccompPlan { common: seccomp::common(&options), reaper: seccomp::reaper() }
 }
