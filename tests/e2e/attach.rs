@@ -49,6 +49,32 @@ fn a_shell_on_a_terminal_has_its_size_job_control_and_status() {
 }
 
 #[test]
+fn ctrl_z_without_a_shell_leaves_no_dead_terminal_and_a_signal_sent_by_name_stops() {
+    let world = World::new();
+    let line = r#"trap "echo went""on" CONT; echo pid=$$.; while :; do sleep 0.02; done"#;
+    let words = ["run", "-p", "unconfined", "--name", "s", "--", "bash", "-c", line];
+    let mut terminal = Terminal::start(&world.client(&words), 100, 30);
+    let seen = terminal.until(".\r\n");
+    let pid = seen.split("pid=").nth(1).and_then(|rest| rest.split('.').next()).expect("a pid").to_owned();
+    for _ in 0..3 {
+        terminal.type_text("\x1a");
+        terminal.until("wenton\r\n");
+    }
+    world.dunlin(&["signal", "s", "TSTP"]).expect(0);
+    let is_stopped = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    };
+    until("the command is stopped", || is_stopped().then_some(()));
+    world.dunlin(&["ls"]).expect(0);
+    assert!(is_stopped());
+    world.dunlin(&["signal", "s", "CONT"]).expect(0);
+    terminal.until("wenton\r\n");
+    world.dunlin(&["kill", "s"]).expect(0);
+    terminal.finish();
+}
+
+#[test]
 fn detaching_leaves_the_session_and_says_how_to_come_back() {
     let world = World::new();
     let mut terminal = shell(&world, "kept");

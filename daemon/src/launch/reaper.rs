@@ -16,6 +16,7 @@ use nix::{
         prctl,
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
     unistd::{Pid, getpgid, getpid, setsid},
 };
@@ -37,7 +38,8 @@ use crate::sys::{process, tty};
 pub fn run(session: u64, link: Link, spec: &SpawnSpec, stdio: Stdio, outfit: &Outfit) -> i32 {
     match start(&link, spec, stdio, outfit) {
         Ok(command) => {
-            let reaper = Reaper { session, link, command, running: true, survivors: 0, unreaped: false };
+            let (survivors, unreaped, held) = (0, false, false);
+            let reaper = Reaper { session, link, command, running: true, survivors, unreaped, held };
             i32::from(reaper.serve(&outfit.reaper_filter).is_err())
         }
         Err(failure) => {
@@ -92,6 +94,8 @@ struct Reaper {
     survivors: usize,
     /// There may be more to reap than was.
     unreaped: bool,
+    /// Somebody sent the signal that Ctrl-Z sends: the command is to stay stopped.
+    held: bool,
 }
 
 impl Reaper {
@@ -117,8 +121,22 @@ impl Reaper {
                 break;
             }
             while signals.read_signal()?.is_some() {}
+            self.go_on();
         }
         Ok(())
+    }
+
+    /// Continues a command that Ctrl-Z stopped: no shell is there that could, and whoever typed it would have a dead terminal. The kernel
+    /// spares a command without a parent in its session the stop itself.
+    fn go_on(&self) {
+        let stopped = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
+        while self.running
+            && let Ok(WaitStatus::Stopped(_, signal)) = waitid(Id::Pid(self.command), stopped)
+        {
+            if signal == Signal::SIGTSTP && !self.held {
+                send(&[Pid::from_raw(-self.command.as_raw())], Signal::SIGCONT as i32);
+            }
+        }
     }
 
     /// Reaps who is ready and reports it. False: nobody is left.
@@ -164,12 +182,14 @@ impl Reaper {
     }
 
     /// Does what init asks. False: init is gone.
-    fn obey(&self) -> io::Result<bool> {
+    fn obey(&mut self) -> io::Result<bool> {
         let Some(received) = self.link.receive(false)? else { return Ok(false) };
         if received.frame.kind == SIGNAL
             && let Some(target) = Target::from_wire(received.frame.args[0])
         {
-            self.signal(target, received.frame.code);
+            let signal = received.frame.code;
+            self.held = (self.held || signal == Signal::SIGTSTP as i32) && signal != Signal::SIGCONT as i32;
+            self.signal(target, signal);
         }
         Ok(true)
     }

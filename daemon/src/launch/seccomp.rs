@@ -349,4 +349,5 @@ const REAPER: &[i64] = &[
     libc::SYS_signalfd4,
     libc::SYS_statx,
     libc::SYS_wait4,
+    libc::SYS_waitid,
 ];
