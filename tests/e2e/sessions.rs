@@ -221,6 +221,44 @@ fn sessions_of_a_sandbox_share_its_processes_and_its_tmp() {
 }
 
 #[test]
+fn a_sandboxs_name_means_the_one_of_the_callers_workspace() {
+    let world = World::new();
+    let other = world.path("other");
+    std::fs::create_dir(&other).unwrap();
+    let (here, there) = (world.workspace().display().to_string(), other.display().to_string());
+    for workspace in [&here, &there] {
+        world.dunlin(&["run", "-w", workspace, "--detach", "--", "sleep", "1000"]).expect(0);
+    }
+    let living = || -> Vec<(String, String)> {
+        let all = world.dunlin(&["sandbox", "ls", "--json"]).expect(0).json();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        all.as_array().unwrap().iter().map(|live| (text(&live["id"]), text(&live["workspace"]))).collect()
+    };
+    let ended = world.dunlin(&["sandbox", "end", "default"]).expect(0).out();
+    let left = living();
+    assert!(left.len() == 1 && left[0].1 == there, "{left:?}");
+    assert!(
+        ended.ends_with(&format!(" (default) of {here}; 1 session ended with it\n")),
+        "it says what it ended: {ended}"
+    );
+    let refused = world.dunlin(&["sandbox", "end", "default"]).expect(1).err();
+    let line = format!("{} (default, workspace-write) of {there}", left[0].0);
+    assert!(refused.contains(&here) && refused.contains(&line), "{refused}");
+    let hidden = ["run", "-w", &there, "--hide", "/etc/hosts", "--", "true"];
+    world.dunlin(&hidden).expect(0);
+    let refused = world.dunlin(&["sandbox", "show", "-w", &there, "default"]).expect(2).err();
+    assert!(living().iter().all(|(id, _)| refused.contains(id)), "{refused}");
+    assert!(refused.contains("fs.hide +\"/etc/hosts\""), "{refused}");
+    let told = world.dunlin(&["sandbox", "ls"]).expect(0).out();
+    assert!(told.contains("fs.hide +\"/etc/hosts\""), "two of one name, told apart: {told}");
+    let shown = world.dunlin(&["sandbox", "show", &left[0].0[..8]]).expect(0).out();
+    assert!(shown.contains(&left[0].0), "a prefix of an id works from everywhere: {shown}");
+    world.dunlin(&["sandbox", "end", "-w", &there, &left[0].0]).expect(0);
+    world.dunlin(&["sandbox", "end", "-w", &there, "default"]).expect(0);
+    assert_eq!(living(), []);
+}
+
+#[test]
 fn a_sandbox_that_was_ended_is_gone_and_the_next_start_has_a_new_one() {
     let world = World::new();
     let mut api = Api::new(&world, "workspace-write");

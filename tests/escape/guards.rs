@@ -197,7 +197,10 @@ fn a_file_to_be_guarded_that_has_a_second_name_is_refused_and_one_with_its_own_i
             world.finish("sh", &["-c", &mend]).expect(0);
             world.dunlin(&["run", "--no-tty", "--", "sh", "-c", "echo more >> second"]).expect(0);
             assert!(!text().contains("more"));
-            world.dunlin(&["sandbox", "end", "default"]).expect(0);
+            let live = world.dunlin(&["sandbox", "ls", "--json"]).expect(0).json();
+            for sandbox in live.as_array().expect("an array") {
+                world.dunlin(&["sandbox", "end", sandbox["id"].as_str().expect("an id")]).expect(0);
+            }
             fs::remove_file(world.workspace().join("second")).expect("it was there");
         }
     }

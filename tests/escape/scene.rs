@@ -308,8 +308,14 @@ impl Scene {
     }
 
     fn end_sandbox(&self, stage: &Stage) {
+        let live = self.client(&["sandbox", "ls", "--json"]).expect(0).json();
+        let named = |sandbox: &&serde_json::Value| sandbox["name"] == stage.tag.as_str();
         // It is gone already if the attempt ended it.
-        let _ = self.client(&["sandbox", "end", &stage.tag]);
+        if let Some(id) =
+            live.as_array().into_iter().flatten().find(named).and_then(|live| live["id"].as_str())
+        {
+            let _ = self.client(&["sandbox", "end", id]);
+        }
     }
 
     /// The workspace that every stage begins with: a repository, and a directory that is not part of it.

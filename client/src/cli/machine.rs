@@ -106,17 +106,23 @@ pub enum SandboxCommand {
     },
     /// Show one sandbox: policy, weakenings, sessions
     Show {
-        /// Id or name
+        /// An id, a unique prefix of one, or a name in the workspace
         sandbox: String,
+        /// Workspace whose names count [default: the git top level, else the current directory]
+        #[arg(short = 'w', long, value_name = "DIR")]
+        workspace: Option<PathBuf>,
         /// Print an object
         #[arg(long)]
         json: bool,
     },
     /// End a sandbox: every process in it, its /tmp and HOME
     End {
-        /// Ids or names
+        /// Ids, unique prefixes of them, or names in the workspace
         #[arg(required = true, value_name = "SANDBOX")]
         sandboxes: Vec<String>,
+        /// Workspace whose names count [default: the git top level, else the current directory]
+        #[arg(short = 'w', long, value_name = "DIR")]
+        workspace: Option<PathBuf>,
     },
     /// Allow something to a live sandbox
     Grant {

@@ -31,7 +31,11 @@ async fn clear(link: &Link, workspace: &str) {
     if let Ok(listed) = link.sandboxes().list(ListSandboxesRequest {}).await {
         let sandboxes = listed.into_inner().sandboxes;
         for sandbox in sandboxes.into_iter().filter(|sandbox| sandbox.workspace == workspace) {
-            let request = EndSandboxRequest { sandbox: sandbox.id, actor: Some(actor()) };
+            let request = EndSandboxRequest {
+                sandbox: sandbox.id,
+                actor: Some(actor()),
+                ..EndSandboxRequest::default()
+            };
             let _ = link.sandboxes().end(request).await;
         }
     }

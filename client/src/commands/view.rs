@@ -104,6 +104,7 @@ pub fn sandbox_json(sandbox: &Sandbox) -> Value {
         "created_unix_ms": sandbox.created_unix_ms,
         "weakenings": sandbox.weakenings.iter().map(weakening_json).collect::<Vec<_>>(),
         "resolved_profile": sandbox.resolved_profile,
+        "exceptions": sandbox.exceptions,
     })
 }
 

@@ -1,8 +1,9 @@
 //! `SandboxService`.
 
-use std::pin::Pin;
+use std::{path::Path, pin::Pin};
 
 use dunlin_proto::v1::{self, sandbox_service_server::SandboxService};
+use dunlin_sandbox_profiles::{Catalog, Source};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -12,6 +13,9 @@ use super::{
 };
 use crate::session::{SessionError, sandboxes::SandboxRecord, start::Starter, state::Ended};
 
+/// Sandboxes that an error names.
+const NAMED_MAX: usize = 8;
+
 /// The service.
 pub struct SandboxesService {
     /// What it calls.
@@ -19,14 +23,23 @@ pub struct SandboxesService {
 }
 
 impl SandboxesService {
-    fn find(&self, wanted: &str) -> Result<SandboxRecord, Status> {
-        self.starter.sandboxes.find(wanted).ok_or_else(|| {
-            let live: Vec<String> =
-                self.starter.sandboxes.all().into_iter().map(|record| record.id).collect();
-            let live =
-                if live.is_empty() { "none lives".into() } else { format!("alive: {}", live.join(", ")) };
-            status(Code::NotFound, "SANDBOX_UNKNOWN", format!("no sandbox {wanted:?}; {live}"))
-        })
+    fn find(&self, wanted: &str, workspace: &str) -> Result<SandboxRecord, Status> {
+        let meant = self.starter.sandboxes.meant(wanted, workspace);
+        if let [record] = &meant[..] {
+            return Ok(record.clone());
+        }
+        let place = if workspace.is_empty() { String::new() } else { format!(" in workspace {workspace}") };
+        if meant.is_empty() {
+            let all = self.starter.sandboxes.all();
+            let next = if all.is_empty() { "none lives".into() } else { self.name_one(&all) };
+            return Err(status(
+                Code::NotFound,
+                "SANDBOX_UNKNOWN",
+                format!("no sandbox {wanted:?}{place}; {next}"),
+            ));
+        }
+        let what = format!("several sandboxes are meant by {wanted:?}{place}; {}", self.name_one(&meant));
+        Err(status(Code::InvalidArgument, "SANDBOX_AMBIGUOUS", what))
     }
 
     fn describe(&self, record: &SandboxRecord) -> v1::Sandbox {
@@ -34,7 +47,31 @@ impl SandboxesService {
         let inside = all
             .iter()
             .filter(|session| session.live().ended == Ended::No && session.record().sandbox_id == record.id);
-        convert::sandbox_out(record, inside.count() as u32)
+        let exceptions = self.exceptions(record);
+        v1::Sandbox { exceptions, ..convert::sandbox_out(record, inside.count() as u32) }
+    }
+
+    /// What to type instead of a name that does not say which.
+    fn name_one(&self, sandboxes: &[SandboxRecord]) -> String {
+        let one = |record: &SandboxRecord| {
+            let mut kind = vec![record.name.clone(), record.profile.clone()];
+            kind.extend(self.exceptions(record));
+            format!("{} ({}) of {}", record.id, kind.join(", "), record.workspace)
+        };
+        let named: Vec<String> = sandboxes.iter().take(NAMED_MAX).map(one).collect();
+        let more = if sandboxes.len() > NAMED_MAX { ", … (`dunlin sandbox ls` lists all)" } else { "" };
+        format!("name one by its id: {}{more}", named.join(", "))
+    }
+
+    /// How the profile of a sandbox differs from the one of that name. No flag changes limits, but the machine's ceilings do.
+    fn exceptions(&self, record: &SandboxRecord) -> Vec<String> {
+        let source = Source::user("recorded", "recorded.toml", &record.resolved_profile);
+        let recorded = Catalog::new([]).resolve_source(&source);
+        let named = self.starter.profiles.resolve(&record.profile, Path::new(&record.workspace));
+        let (Ok(recorded), Ok(named)) = (recorded, named) else { return Vec::new() };
+        let mut changes = recorded.changes_from(&named);
+        changes.retain(|change| !change.starts_with("limits."));
+        changes
     }
 }
 
@@ -49,17 +86,20 @@ impl SandboxService for SandboxesService {
     }
 
     async fn get(&self, request: Request<v1::GetSandboxRequest>) -> Result<Response<v1::Sandbox>, Status> {
-        Ok(Response::new(self.describe(&self.find(&request.into_inner().sandbox)?)))
+        let request = request.into_inner();
+        Ok(Response::new(self.describe(&self.find(&request.sandbox, &request.workspace)?)))
     }
 
     async fn end(
         &self,
         request: Request<v1::EndSandboxRequest>,
     ) -> Result<Response<v1::EndSandboxResponse>, Status> {
-        let record = self.find(&request.into_inner().sandbox)?;
+        let request = request.into_inner();
+        let record = self.find(&request.sandbox, &request.workspace)?;
+        let sandbox = Some(self.describe(&record));
         let ended = self.starter.sandboxes.end(&self.starter.link, record.number).await;
         ended.map_err(SessionError::from)?;
-        Ok(Response::new(v1::EndSandboxResponse {}))
+        Ok(Response::new(v1::EndSandboxResponse { sandbox }))
     }
 
     async fn grant(&self, _: Request<v1::GrantRequest>) -> Result<Response<v1::Sandbox>, Status> {

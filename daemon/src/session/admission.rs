@@ -175,7 +175,7 @@ impl Starter {
         if wish.actor.kind != ActorKind::Model || own {
             return Ok(Admitted::default());
         }
-        let sandbox = self.sandboxes.find(&record.sandbox_id).ok_or_else(|| SessionError::NotNow {
+        let sandbox = self.sandboxes.by_id(&record.sandbox_id).ok_or_else(|| SessionError::NotNow {
             reason: "SANDBOX_ENDED",
             what: format!("the sandbox of session {} has ended", record.id),
             next_step: "start a session of your own".into(),

@@ -57,7 +57,7 @@ impl Patches {
         self.starter.admit_into(&session, wish).await?;
         let record = session.record();
         let sandbox =
-            self.starter.sandboxes.find(&record.sandbox_id).ok_or_else(|| SessionError::NotNow {
+            self.starter.sandboxes.by_id(&record.sandbox_id).ok_or_else(|| SessionError::NotNow {
                 reason: "SANDBOX_ENDED",
                 what: format!("the sandbox of session {} has ended", record.id),
                 next_step: "leave session_id out".into(),

@@ -188,12 +188,18 @@ impl Sandboxes {
         all
     }
 
-    /// By id, unique prefix of an id, or name (the newest).
-    pub fn find(&self, wanted: &str) -> Option<SandboxRecord> {
+    /// Those that are meant: by id, else by name in this workspace (empty: in any), else by the prefix of an id.
+    pub fn meant(&self, wanted: &str, workspace: &str) -> Vec<SandboxRecord> {
         let all = self.all();
-        let named = all.iter().rfind(|record| record.id == wanted || record.name == wanted);
-        let mut prefixed = all.iter().filter(|record| !wanted.is_empty() && record.id.starts_with(wanted));
-        named.or_else(|| prefixed.next().filter(|_| prefixed.next().is_none())).cloned()
+        let here = |record: &SandboxRecord| workspace.is_empty() || record.workspace == workspace;
+        let those = |meant: &dyn Fn(&SandboxRecord) -> bool| {
+            let found: Vec<SandboxRecord> = all.iter().filter(|record| meant(record)).cloned().collect();
+            Some(found).filter(|found| !found.is_empty())
+        };
+        those(&|record| record.id == wanted)
+            .or_else(|| those(&|record| record.name == wanted && here(record)))
+            .or_else(|| those(&|record| !wanted.is_empty() && record.id.starts_with(wanted)))
+            .unwrap_or_default()
     }
 
     /// The live one of this id.
