@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use dunlin_proto::v1::{Actor, ActorKind, EnvironmentVariable, Isolation, Placement, Size, Widenings};
 
@@ -76,7 +76,7 @@ pub fn workspace(flag: Option<&Path>, around: &Surroundings) -> Result<PathBuf, 
 
 /// The exceptions to the profile.
 pub fn widenings(exceptions: &Exceptions, around: &Surroundings) -> Result<Widenings, Failure> {
-    let absolute = |path: &Path| text(&around.cwd.join(path));
+    let absolute = |path: &Path| text(&without_dots(&around.cwd.join(path)));
     let directories = |read_only: bool| {
         let wanted = exceptions.add_dir.iter().filter(move |directory| directory.read_only == read_only);
         wanted.map(|directory| absolute(&directory.path)).collect::<Result<Vec<_>, _>>()
@@ -95,6 +95,26 @@ pub fn widenings(exceptions: &Exceptions, around: &Surroundings) -> Result<Widen
         pass_environment: passed.map(|variable| variable.name.clone()).collect(),
         set_environment: set.collect(),
     })
+}
+
+/// A path by its names alone, as a profile takes it. Where a link precedes `..` the kernel would go elsewhere: such a one is
+/// resolved, if it is there.
+fn without_dots(path: &Path) -> PathBuf {
+    if !path.components().any(|part| part == Component::ParentDir) {
+        return path.components().collect();
+    }
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir {
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
+    }
+    plain
 }
 
 /// Who acts from this shell: a person at a terminal, else a program.
@@ -218,6 +238,24 @@ mod tests {
         assert_eq!(widened.hide, ["/here/h"]);
         assert_eq!(widened.pass_environment, ["A"]);
         assert_eq!(widened.set_environment[0].value, b"b");
+    }
+
+    #[test]
+    fn paths_are_named_from_where_the_caller_is() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::os::unix::fs::symlink("a/b", root.join("link")).unwrap();
+        let check = |written: &str, expected: &str| {
+            let named = without_dots(&root.join(written));
+            assert_eq!(named, root.join(expected), "{written}");
+        };
+        check("a/../shared", "shared");
+        check("./a/./x", "a/x");
+        check("a/b/../../none/../x", "x");
+        check("link/..", "a");
+        check("link/x", "link/x");
+        assert_eq!(without_dots(Path::new("/none/../../x")), Path::new("/x"));
     }
 
     #[test]
