@@ -153,6 +153,24 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_option_is_no_command() {
+        let command = |words: &[&str]| {
+            let words = ["dunlin", "run"].iter().chain(words);
+            match Cli::try_parse_from(words) {
+                Ok(Cli { command: Some(Command::Run(run)), .. }) => Ok(run.command),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error.exit_code()),
+            }
+        };
+        assert_eq!(command(&["--foo", "--", "x"]), Err(2));
+        assert_eq!(command(&["--foo"]), Err(2));
+        assert_eq!(command(&["-z", "x"]), Err(2));
+        assert_eq!(command(&["--", "--foo"]).unwrap(), ["--foo"]);
+        assert_eq!(command(&["ls", "-la", "--", "-x"]).unwrap(), ["ls", "-la", "--", "-x"]);
+        assert_eq!(command(&["--no-tty", "ls", "--no-tty"]).unwrap(), ["ls", "--no-tty"]);
+    }
+
+    #[test]
     fn global_flags_may_stand_behind_the_command() {
         let cli = Cli::try_parse_from(["dunlin", "ls", "--socket", "/x"]).unwrap();
         assert_eq!(cli.socket.unwrap().to_str(), Some("/x"));

@@ -78,7 +78,7 @@ Examples:
   dunlin run -- bash                        a shell in the sandbox
   dunlin run -- git diff > file             pipes: no colours, no carriage returns
   dunlin run --detach --name web -- npm start
-  dunlin run --add-dir ../shared:ro --allow-host crates.io -- cargo build
+  dunlin run --add-dir ../shared:ro --env CI=1 -- cargo build
 
 Exit codes: the command's own, 128+n when signal n ended it; 124 detached; 125 dunlin failed; \
 126 cannot execute; 127 not found.";

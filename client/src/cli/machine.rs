@@ -207,7 +207,7 @@ pub struct Explain {
     #[command(flatten)]
     pub place: Place,
     /// The command
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub command: Vec<String>,
 }
 
@@ -317,7 +317,7 @@ pub enum DaemonCommand {
 
 #[derive(Debug, Args)]
 pub struct DetachedArgs {
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, trailing_var_arg = true)]
     pub command: Vec<std::ffi::OsString>,
 }
 
