@@ -27,6 +27,7 @@ mod run;
 mod sandboxed;
 mod sessions;
 mod survival;
+mod told;
 mod trust;
 mod typing;
 mod work;

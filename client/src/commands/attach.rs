@@ -43,6 +43,7 @@ pub async fn attach(context: &Context, wanted: cli::Attach) -> Result<u8, Failur
     match left {
         Ok(Left::Ended(session)) => {
             output::note(format!("{} ended: {}", view::called(&session), view::ending(&session)));
+            view::later_notes(&session).iter().for_each(output::note);
             Ok(0)
         }
         Ok(Left::Detached) => {

@@ -176,6 +176,7 @@ impl Running {
         if !session.ended_by_limit.is_empty() {
             output::note(format!("{} was ended for {}", view::called(session), session.ended_by_limit));
         }
+        view::later_notes(session).iter().for_each(output::note);
         if self.signalled && session.survivors > 0 {
             terminate(&self.link, &session.id, GRACE).await?;
         }

@@ -29,6 +29,11 @@ pub fn ending(session: &Session) -> String {
     }
 }
 
+/// What was noted since it was started: why its sandbox was ended, what it left that git outside would run.
+pub fn later_notes(session: &Session) -> &[String] {
+    session.notes.get(session.notes_at_start as usize..).unwrap_or_default()
+}
+
 /// The session by its name, else by its id.
 pub fn called(session: &Session) -> &str {
     if session.name.is_empty() { &session.id } else { &session.name }

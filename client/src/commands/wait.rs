@@ -36,6 +36,12 @@ async fn ask(context: &Context, wanted: cli::Wait) -> Result<u8, Failure> {
     if let (Reason::Lost, Some(session)) = (answer.reason(), &answer.session) {
         output::note(format!("the session {} is lost: its status cannot be known", view::called(session)));
     }
+    if let (Reason::Exited | Reason::Lost, Some(session)) = (answer.reason(), &answer.session) {
+        if !session.ended_by_limit.is_empty() {
+            output::note(format!("{} was ended for {}", view::called(session), session.ended_by_limit));
+        }
+        view::later_notes(session).iter().for_each(output::note);
+    }
     Ok(exit_code(&answer, !request.pattern.is_empty()))
 }
 

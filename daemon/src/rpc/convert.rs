@@ -201,6 +201,7 @@ pub fn session_out(session: &Session, waiting: bool, size: Option<v1::Size>) -> 
         started_unix_ms: record.started_unix_ms as i64,
         unattended: record.unattended,
         notes: record.notes,
+        notes_at_start: record.notes_at_start,
         ended_by_limit: record.ended_by_limit,
     }
 }

@@ -23,7 +23,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Record, SessionError, registry::Registry, sandboxes::SandboxRecord};
+use super::{Record, Session, SessionError, registry::Registry, sandboxes::SandboxRecord};
 use crate::{
     audit::Audit,
     keeper::control::{END_SANDBOX, Frame, MEND_SANDBOX, Refusal, SET_RECORD},
@@ -195,20 +195,30 @@ impl Guarding {
     /// Ends a sandbox and tells everybody who looks why.
     async fn end(&self, sandbox: &SandboxRecord, breach: Breach) {
         let Breach::At(path, why) = breach else { return };
-        // A keeper that is gone has no sandboxes left.
-        let _ = self.link.ask(Frame::new(END_SANDBOX, sandbox.number), &[], &[]).await;
         let note = format!(
             "the sandbox was ended: {} was replaced or changed from outside and was not protected for a moment, and {why}; look at \
              it before you run git in {}",
             path.display(),
             sandbox.workspace
         );
+        let inside =
+            || self.registry.all().into_iter().filter(|session| session.record().sandbox_id == sandbox.id);
+        let noted = |session: &Session| {
+            session.change_record(|record| {
+                if !record.notes.contains(&note) {
+                    record.notes.push(note.clone());
+                }
+            })
+        };
+        // Whoever waits for a session's end reads it there.
+        inside().for_each(|session| drop(noted(&session)));
+        // A keeper that is gone has no sandboxes left.
+        let _ = self.link.ask(Frame::new(END_SANDBOX, sandbox.number), &[], &[]).await;
         tracing::error!(sandbox = sandbox.id, "{note}");
         self.audit.note("sandbox.breached", about(sandbox, &path, &[("why", why.into())]));
-        let sessions = self.registry.all().into_iter();
         let mut told = false;
-        for session in sessions.filter(|session| session.record().sandbox_id == sandbox.id) {
-            let record = session.change_record(|record| record.notes.push(note.clone()));
+        for session in inside() {
+            let record = noted(&session);
             self.registry.recorder().note(&record.id);
             self.registry.announce("sandbox.breached", &record);
             told = true;

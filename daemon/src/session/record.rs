@@ -54,6 +54,8 @@ pub struct Record {
     pub started_unix_ms: u64,
     /// Facts for whoever looks.
     pub notes: Vec<String>,
+    /// How many of them it was started with.
+    pub notes_at_start: u32,
     /// Its starter vanished while waiting.
     pub unattended: bool,
     /// How it ended.

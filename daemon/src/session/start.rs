@@ -231,6 +231,7 @@ impl Starter {
         let spec = spec(start, cwd, policy, sandbox, &path, &id);
         let mut record = record_of(start, cwd, sandbox, policy, id);
         record.notes.extend(notes::of_session(start, sandbox, policy, &unseen, &self.profiles));
+        record.notes_at_start = record.notes.len() as u32;
         let reply = self.ask(start_frame(start, sandbox.number, policy), &spec, &record).await?;
         Ok((spec, reply))
     }
@@ -298,6 +299,7 @@ fn record_of(start: &Start, cwd: &Path, sandbox: &SandboxRecord, policy: &Policy
         actor: start.actor.clone(),
         started_unix_ms: unix_ms(),
         notes: sandbox.notes.clone(),
+        notes_at_start: 0,
         unattended: false,
         end: None,
     }

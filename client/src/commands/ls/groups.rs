@@ -71,9 +71,16 @@ fn needs_attention(session: &Session) -> bool {
     match session.state() {
         SessionState::Waiting => session.viewers == 0,
         SessionState::Lost => true,
-        SessionState::Exited => session.unattended && view::exit_code(session) != 0,
+        SessionState::Exited => {
+            session.unattended && view::exit_code(session) != 0 || was_ended_with_a_reason(session)
+        }
         _ => false,
     }
+}
+
+/// Something killed it that left its reason in the notes: its sandbox was ended.
+fn was_ended_with_a_reason(session: &Session) -> bool {
+    session.exit.as_ref().is_some_and(|exit| exit.signal.is_some()) && !view::later_notes(session).is_empty()
 }
 
 /// Its command ended, and so did all that it left behind.

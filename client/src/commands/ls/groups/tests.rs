@@ -61,6 +61,11 @@ fn each_session_stands_in_the_group_that_says_what_it_wants() {
     check(Session { unattended: true, ..ended("k1", Some(0), "") }, "Done");
     check(Session { unattended: true, ..ended("k1", Some(1), "") }, "Needs attention");
     check(Session { unattended: true, ..ended("k1", None, "SIGKILL") }, "Needs attention");
+    let noted =
+        |at_start, session| Session { notes: vec!["why".into()], notes_at_start: at_start, ..session };
+    check(noted(0, ended("k1", None, "SIGKILL")), "Needs attention");
+    check(noted(1, ended("k1", None, "SIGKILL")), "Done");
+    check(noted(0, ended("k1", Some(0), "")), "Done");
     check(Session { survivors: 2, ..ended("k1", Some(0), "") }, "Running");
 }
 

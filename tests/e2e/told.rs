@@ -1,0 +1,29 @@
+//! What a person is told when a command ended otherwise than they would think.
+
+use dunlin_harness::{Terminal, World, until};
+
+#[test]
+fn why_a_sandbox_was_ended_is_told_to_everybody_who_waits_for_its_sessions() {
+    let world = World::new();
+    world.git_workspace();
+    let piped = world.start(&["run", "--no-tty", "--name", "piped", "--", "sleep", "1000"]);
+    let mut terminal =
+        Terminal::start(&world.client(&["run", "--", "sh", "-c", "echo up; sleep 1000"]), 200, 24);
+    terminal.until("up");
+    until("it runs", || world.dunlin(&["ls", "--json"]).out().contains("piped").then_some(()));
+    let mut attached = Terminal::start(&world.client(&["attach", "piped"]), 200, 24);
+    attached.until("detaches");
+    let waiting = world.start(&["wait", "piped"]);
+    let replace = "mkdir fresh && echo true > fresh/pre-commit && chmod +x fresh/pre-commit && \
+                   mv .git/hooks gone && mv -T fresh .git/hooks";
+    world.finish("sh", &["-c", replace]).expect(0);
+    let why = "dunlin: the sandbox was ended: ";
+    let (code, told) = terminal.finish();
+    assert!(code == 137 && told.contains(why), "run on a terminal: {code} {told}");
+    assert!(attached.finish().1.contains(why), "attach");
+    for (who, ended) in [("run", piped.finish()), ("wait", waiting.finish())] {
+        assert!(ended.code() == 137 && ended.err().contains(why), "{who}: {ended:?}");
+    }
+    let listed = world.dunlin(&["ls"]).expect(0).out();
+    assert!(listed.starts_with("Needs attention\n") && listed.contains("piped"), "{listed}");
+}
