@@ -27,3 +27,18 @@ fn why_a_sandbox_was_ended_is_told_to_everybody_who_waits_for_its_sessions() {
     let listed = world.dunlin(&["ls"]).expect(0).out();
     assert!(listed.starts_with("Needs attention\n") && listed.contains("piped"), "{listed}");
 }
+
+#[test]
+fn a_person_whose_command_was_denied_something_gets_the_hint_that_a_model_gets() {
+    let world = World::new();
+    let told = |script: &str| {
+        let command = world.client(&["run", "--", "sh", "-c", script]);
+        Terminal::start(&command, 300, 24).finish().1
+    };
+    let denied = told("echo x > /usr/made");
+    assert!(denied.contains("dunlin: hint: probably the rules of profile workspace-write"), "{denied}");
+    assert!(!told("echo 'Permission denied'").contains("hint"), "what succeeds needs none");
+    assert!(!told("exit 3").contains("hint"), "nothing was denied");
+    let piped = world.dunlin(&["run", "--", "sh", "-c", "echo x > /usr/made"]);
+    assert!(!piped.err().contains("hint"), "a script reads what the command said: {}", piped.err());
+}

@@ -10,7 +10,7 @@ use std::io::IsTerminal;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use dunlin_proto::v1::{Session, SignalRequest, SignalTarget, StartRequest, TerminateRequest};
+use dunlin_proto::v1::{ExecRequest, Session, SignalRequest, SignalTarget, StartRequest, TerminateRequest};
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -25,6 +25,9 @@ use crate::terminal::keys::DetachKey;
 
 /// What a command is left to end by itself when it must end.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// The end of the output is looked at for what was denied.
+const HINT_BYTES: u64 = 16 << 10;
 
 pub async fn run(context: &Context, wanted: cli::Run) -> Result<u8, Failure> {
     begin(context, wanted).await.map_err(Failure::of_run)
@@ -187,7 +190,29 @@ impl Running {
             ))
             .next("see `dunlin daemon logs`"));
         }
-        Ok(view::exit_code(session))
+        let code = view::exit_code(session);
+        let left_alone = !self.signalled && !self.killed_in_time && session.ended_by_limit.is_empty();
+        if code != 0 && left_alone && std::io::stderr().is_terminal() {
+            self.tell_hint(session).await;
+        }
+        Ok(code)
+    }
+
+    /// What the sandbox probably denied: a person reads it, so nobody else waits for it.
+    async fn tell_hint(&self, session: &Session) {
+        let request = ExecRequest {
+            session: session.id.clone(),
+            timeout_ms: Some(0),
+            output_from: Some(session.output_bytes.saturating_sub(HINT_BYTES).max(session.output_first)),
+            actor: Some(actor()),
+            ..ExecRequest::default()
+        };
+        // Without an answer there is no hint.
+        let Ok(looked) = self.link.sessions().exec(request).await else { return };
+        let hint = looked.into_inner().hint;
+        if !hint.is_empty() {
+            output::note(format!("hint: {hint}"));
+        }
     }
 
     /// Our reader is gone: what nobody reads must not run on.
