@@ -31,6 +31,10 @@ fn a_refusal_names_the_thing_and_the_next_step() {
     check(&["run", "--cwd", "/etc", "--", "true"], 125, &["/etc", "workspace"]);
     check(&["run", "-p", "nosuch", "--", "true"], 125, &["nosuch", "workspace-write"]);
     check(&["run", "--", "nosuchprogram"], 127, &["nosuchprogram"]);
+    check(&["run", "--", "echo hi | cat"], 127, &["next: for a line of shell", "sh -c 'echo hi | cat'"]);
+    world.write(&world.workspace().join("script"), "#!/nope/sh\n");
+    world.finish("chmod", &["+x", "script"]).expect(0);
+    check(&["run", "--", "./script"], 127, &["its interpreter /nope/sh is not"]);
     check(&["run", "--name", "alive", "--", "true"], 125, &["alive"]);
     check(&["run", "--", ""], 125, &["no command", "next:"]);
     check(&["--host", "me@there", "ls"], 3, &["me@there"]);

@@ -3,14 +3,18 @@
 //! Invariant: only detaching leaves the command running. A client that a signal ends, or whose reader goes away,
 //! ends its command first.
 
+mod missing;
 mod pipes;
 mod terminal;
 
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use dunlin_proto::v1::{ExecRequest, Session, SignalRequest, SignalTarget, StartRequest, TerminateRequest};
+use dunlin_proto::v1::{
+    ExecRequest, Placement, Session, SignalRequest, SignalTarget, StartRequest, TerminateRequest,
+};
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -40,7 +44,9 @@ async fn begin(context: &Context, wanted: cli::Run) -> Result<u8, Failure> {
     let tty = wants_terminal(&wanted, at_terminal);
     let request = request(&wanted, tty)?;
     let link = signals.unless_interrupted(context.link()).await?;
-    let session = start(&link, request, &mut signals).await?;
+    let cwd = request.placement.as_ref().map(start_directory).unwrap_or_default();
+    let started = start(&link, request, &mut signals).await;
+    let session = started.map_err(|failure| missing::explained(failure, &wanted.command, &cwd))?;
     session.notes.iter().for_each(output::note);
     if wanted.detach {
         output::answer(format!("{}\n", session.id))?;
@@ -80,6 +86,11 @@ fn request(wanted: &cli::Run, tty: bool) -> Result<StartRequest, Failure> {
         term: std::env::var("TERM").unwrap_or_default(),
         ..StartRequest::default()
     })
+}
+
+fn start_directory(placement: &Placement) -> PathBuf {
+    let named = [&placement.cwd, &placement.workspace].into_iter().find(|path| !path.is_empty());
+    named.map(PathBuf::from).unwrap_or_default()
 }
 
 /// Start it. A signal meanwhile ends it as soon as it has started; a second one does not wait for that.
