@@ -40,14 +40,15 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
     pub socket: Option<PathBuf>,
     /// Work on another machine's daemon over ssh
-    #[arg(long, global = true, value_name = "USER@BOX", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "USER@BOX", hide = true)]
     pub host: Option<String>,
     /// Nothing: `agent`
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// One command each. `help::TEMPLATE` lists them in groups; a test holds the two together.
+/// One command each. `help::TEMPLATE` lists them in groups; a test holds the two together. Hidden is what only a later version
+/// does: it is refused with that word.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Talk with the model, or give it one task
@@ -69,10 +70,12 @@ pub enum Command {
     /// Print a session's output
     Logs(Logs),
     /// Show a session's screen
+    #[command(hide = true)]
     Screen(SessionOnly),
     /// Wait for a session's end, or for text in its output
     Wait(Wait),
     /// List the commands typed into an integrated shell
+    #[command(hide = true)]
     Commands(SessionOnly),
     /// Send a signal to a session
     Signal(Signal),
@@ -85,16 +88,19 @@ pub enum Command {
     /// Set the size of a session's terminal
     Resize(Resize),
     /// Record a session as asciicast
+    #[command(hide = true)]
     Record(SessionOnly),
-    /// List, show, end and widen sandboxes
+    /// List, show and end sandboxes
     #[command(subcommand)]
     Sandbox(SandboxCommand),
     /// Reach a port inside a sandbox from here
+    #[command(hide = true)]
     Forward(machine::Forward),
     /// List, show and check profiles
     #[command(subcommand)]
     Profiles(ProfilesCommand),
     /// Say what a command would need
+    #[command(hide = true)]
     Explain(Explain),
     /// Try the whole sandbox on this machine and say what is enforced
     Doctor(DoctorArgs),
@@ -105,6 +111,7 @@ pub enum Command {
     /// Answer an approval with no
     Deny(Deny),
     /// Show the audit log
+    #[command(hide = true)]
     Audit(machine::Audit),
     /// Check or show the configuration
     #[command(subcommand)]
@@ -113,6 +120,7 @@ pub enum Command {
     #[command(subcommand)]
     Daemon(DaemonCommand),
     /// Serve the tools over MCP on stdin and stdout
+    #[command(hide = true)]
     Mcp,
     /// Print completions for a shell
     Completions(machine::Completions),
@@ -141,6 +149,21 @@ mod tests {
                 line.unwrap_or_else(|| panic!("{} is missing in the grouped help", command.get_name()));
             assert!(line.ends_with(&about), "{line:?} should end with {about:?}");
         }
+    }
+
+    #[test]
+    fn help_lists_no_command_of_a_later_version() {
+        let mut root = Cli::command();
+        let hidden: Vec<String> = root
+            .get_subcommands()
+            .filter(|command| command.is_hide_set())
+            .map(|command| command.get_name().to_string())
+            .collect();
+        assert!(hidden.contains(&"mcp".to_string()), "{hidden:?}");
+        let help = root.render_help().to_string();
+        let first = |line: &str| line.split_whitespace().next().map(str::to_string);
+        let listed = help.lines().filter_map(first).find(|word| hidden.contains(word));
+        assert_eq!((listed, help.contains("--host")), (None, false));
     }
 
     #[test]

@@ -13,38 +13,31 @@ Models:
   approvals    List open approvals
   approve      Answer an approval with yes
   deny         Answer an approval with no
-  mcp          Serve the tools over MCP on stdin and stdout
 
 Work:
   run          Run a command in a sandbox and end with its status
   patch        Apply a patch, list applied ones, take one back
-  explain      Say what a command would need
 
 Sessions:
   ls           List sessions
   attach       Put this terminal on a session
   send         Type into a session
   logs         Print a session's output
-  screen       Show a session's screen
   wait         Wait for a session's end, or for text in its output
-  commands     List the commands typed into an integrated shell
   signal       Send a signal to a session
   kill         End a session and every process in it
   rm           Forget an ended session and its log
   rename       Give a session another name
   resize       Set the size of a session's terminal
-  record       Record a session as asciicast
 
 Sandboxes and profiles:
-  sandbox      List, show, end and widen sandboxes
-  forward      Reach a port inside a sandbox from here
+  sandbox      List, show and end sandboxes
   profiles     List, show and check profiles
   doctor       Try the whole sandbox on this machine and say what is enforced
 
 This machine:
   daemon       Start, stop and inspect the daemon
   config       Check or show the configuration
-  audit        Show the audit log
   completions  Print completions for a shell
   man          Print a manual page
 

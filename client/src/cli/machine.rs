@@ -125,6 +125,7 @@ pub enum SandboxCommand {
         workspace: Option<PathBuf>,
     },
     /// Allow something to a live sandbox
+    #[command(hide = true)]
     Grant {
         /// Id or name
         sandbox: String,
@@ -301,6 +302,7 @@ pub enum DaemonCommand {
         end_sessions: bool,
     },
     /// Replace the daemon by the binary on disk without ending a session
+    #[command(hide = true)]
     Upgrade {
         /// The new binary [default: the one on disk]
         binary: Option<PathBuf>,

@@ -36,10 +36,10 @@ pub struct Exceptions {
     /// Make a directory writable, or readable with :ro
     #[arg(long, value_name = "D[:ro]", value_parser = AddDir::parse)]
     pub add_dir: Vec<AddDir>,
-    /// Let a host be reached (exact, or *.label)
+    /// Let a host be reached: exact, or *.label (not yet: no sandbox of this version has a network)
     #[arg(long, value_name = "H")]
     pub allow_host: Vec<String>,
-    /// Let a TCP port be reached
+    /// Let a TCP port be reached (not yet)
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
     pub allow_port: Vec<u16>,
     /// Hide a path
