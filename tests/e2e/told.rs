@@ -1,6 +1,9 @@
 //! What a person is told when a command ended otherwise than they would think.
 
-use dunlin_harness::{Terminal, World, until};
+use std::os::unix::process::ExitStatusExt;
+
+use dunlin_harness::{Terminal, World, skip, until};
+use nix::sys::signal::Signal;
 
 #[test]
 fn why_a_sandbox_was_ended_is_told_to_everybody_who_waits_for_its_sessions() {
@@ -41,4 +44,32 @@ fn a_person_whose_command_was_denied_something_gets_the_hint_that_a_model_gets()
     assert!(!told("exit 3").contains("hint"), "nothing was denied");
     let piped = world.dunlin(&["run", "--", "sh", "-c", "echo x > /usr/made"]);
     assert!(!piped.err().contains("hint"), "a script reads what the command said: {}", piped.err());
+}
+
+#[test]
+fn ctrl_c_that_ended_the_command_ends_the_shells_loop_too() {
+    let status = std::fs::read_to_string("/proc/self/status").expect("reads");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).expect("a mask");
+    if u64::from_str_radix(mask, 16).expect("a mask") & 2 != 0 {
+        skip("INT", "this test's own parent ignores it (nohup), and what is inherited so stays so");
+        return;
+    }
+    let world = World::new();
+    let client = dunlin_harness::world::binary("dunlin-under-test");
+    let mut running = world.start(&["run", "-p", "unconfined", "--", "sh", "-c", "echo up; exec sleep 1000"]);
+    running.read_until("up\n");
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.finish().status.signal(), Some(2), "pipes");
+    let command = "run -p unconfined -- sh -c 'echo u\"\"p; exec sleep 1000'";
+    let round =
+        format!("for i in 1 2 3; do echo round $i; '{}' {command}; done; echo after", client.display());
+    for shell in [&["-c"][..], &["--norc", "-ic"]] {
+        let mut bash = world.command("bash");
+        bash.args(shell).arg(&round);
+        let mut terminal = Terminal::start(&bash, 80, 24);
+        terminal.until("up");
+        terminal.type_text("\x03");
+        let (_, shown) = terminal.finish();
+        assert!(!shown.contains("round 2") && !shown.contains("after"), "{shell:?}: {shown}");
+    }
 }

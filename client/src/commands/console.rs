@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,6 +24,9 @@ use crate::terminal::raw::Raw;
 
 /// Keys that are read while the session takes no more: what is typed behind these waits in the kernel, a detach key too.
 const AHEAD_MAX_BYTES: usize = 64 << 10;
+
+/// What Ctrl-C types.
+const INTERRUPT: u8 = 3;
 
 /// How a terminal is put on a session.
 #[derive(Debug, Clone)]
@@ -63,6 +67,8 @@ pub struct Console {
 struct Shared {
     passage: Mutex<Passage>,
     sink: Sink,
+    /// Ctrl-C was typed.
+    interrupted: AtomicBool,
     /// The last input that was refused, told when there is a place for it.
     refused: Mutex<Option<String>>,
 }
@@ -73,8 +79,12 @@ impl Console {
         let viewing = Viewing::new(link, &options);
         let window = signal(SignalKind::window_change())?;
         let continued = signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGCONT as i32))?;
-        let shared =
-            Arc::new(Shared { passage: Mutex::default(), sink: Sink::open()?, refused: Mutex::default() });
+        let shared = Arc::new(Shared {
+            passage: Mutex::default(),
+            sink: Sink::open()?,
+            interrupted: AtomicBool::new(false),
+            refused: Mutex::default(),
+        });
         let raw = Raw::enter()?;
         let keyboard = Keyboard::start()?;
         let showing = tokio::spawn(show(viewing, window, options.welcome.clone(), Arc::clone(&shared)));
@@ -92,6 +102,11 @@ impl Console {
                 _ = self.continued.recv() => if self.raw.again().is_err() { return Left::Gone },
             }
         }
+    }
+
+    /// Whether Ctrl-C was typed to the session.
+    pub fn interrupted(&self) -> bool {
+        self.shared.interrupted.load(Ordering::Relaxed)
     }
 
     /// Leave the terminal as it was found; `midway`, what is told next needs a line of its own.
@@ -195,6 +210,9 @@ async fn type_in(mut keyboard: Keyboard, mut input: Input, options: Options, sha
         let detach_at = options.detach_key.as_ref().and_then(|key| key.find(&typed));
         let for_session = &typed[..detach_at.unwrap_or(typed.len())];
         if !options.read_only && !for_session.is_empty() {
+            if for_session.contains(&INTERRUPT) {
+                shared.interrupted.store(true, Ordering::Relaxed);
+            }
             let write = std::pin::pin!(input.write(for_session));
             let Some(written) = written(write, &mut keyboard, &mut ahead, &options).await else {
                 return Left::Detached;

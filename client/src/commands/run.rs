@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 
 use super::failure::STOPPED_WAITING;
 use super::placement::{self, Surroundings, actor, terminal_size, unique_id};
-use super::signals::{Signals, ended_by};
+use super::signals::{Signals, die_of_interrupt, ended_by};
 use super::{Context, Failure, output, view};
 use crate::cli;
 use crate::link::{Link, repeat};
@@ -58,6 +58,7 @@ async fn begin(context: &Context, wanted: cli::Run) -> Result<u8, Failure> {
         detach_at: wanted.wait.map(|wait| Instant::now() + wait),
         kill_at: wanted.kill_after.map(|after| Instant::now() + after),
         signalled: false,
+        interrupted: false,
         killed_in_time: false,
     };
     // -t without a terminal here: the session has one, and its output is forwarded like a pipe's.
@@ -124,6 +125,8 @@ struct Running {
     kill_at: Option<Instant>,
     /// The client was told to end: nothing of the session may stay.
     signalled: bool,
+    /// Ctrl-C went to the command.
+    interrupted: bool,
     /// The time of `--kill-after` was up.
     killed_in_time: bool,
 }
@@ -147,6 +150,7 @@ impl Running {
     /// INT goes where a terminal would send it; TERM and HUP to the command, which ends its own.
     async fn forward(&mut self, signal: Signal) -> Result<(), Failure> {
         self.signalled = true;
+        self.interrupted |= signal == Signal::SIGINT;
         let target = match signal {
             Signal::SIGINT => SignalTarget::Foreground,
             _ => SignalTarget::Command,
@@ -202,6 +206,9 @@ impl Running {
             .next("see `dunlin daemon logs`"));
         }
         let code = view::exit_code(session);
+        if self.interrupted && view::was_interrupted(session) {
+            return Ok(die_of_interrupt());
+        }
         let left_alone = !self.signalled && !self.killed_in_time && session.ended_by_limit.is_empty();
         if code != 0 && left_alone && std::io::stderr().is_terminal() {
             self.tell_hint(session).await;

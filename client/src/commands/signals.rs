@@ -3,11 +3,14 @@
 
 use std::future::Future;
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, raise};
 use tokio::signal::unix::{self, SignalKind};
 
 use super::Failure;
+use super::failure::INTERRUPTED;
 
 pub struct Signals {
     interrupt: Option<unix::Signal>,
@@ -52,6 +55,20 @@ impl Signals {
 /// The end of a client that a signal stopped.
 pub fn ended_by(signal: Signal) -> Failure {
     Failure::new(128 + signal as i32 as u8, "")
+}
+
+/// Ends this process as Ctrl-C would have, so that a shell ends its loop too. A program that is executed anew has no handler.
+pub fn die_of_interrupt() -> u8 {
+    // If that fails the exit code says it.
+    let _ = Command::new("/proc/self/exe").args(["daemon", "interrupted"]).exec();
+    INTERRUPTED
+}
+
+/// What is executed then.
+pub fn interrupted() -> ExitCode {
+    // Where it is ignored or blocked the exit code says it.
+    let _ = raise(Signal::SIGINT);
+    ExitCode::from(INTERRUPTED)
 }
 
 async fn arrives(signal: &mut Option<unix::Signal>) {

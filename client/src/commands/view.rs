@@ -1,6 +1,7 @@
 //! Sessions, sandboxes and weakenings as commands show them: JSON with its stable field names, and words.
 
 use dunlin_proto::v1::{Actor, ActorKind, Reason, Sandbox, Session, SessionState, Weakening};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::failure::RUN_FAILED;
@@ -15,6 +16,11 @@ pub fn exit_code(session: &Session) -> u8 {
         },
         None => RUN_FAILED,
     }
+}
+
+/// SIGINT killed its command.
+pub fn was_interrupted(session: &Session) -> bool {
+    session.exit.as_ref().is_some_and(|exit| exit.signal == Some(Signal::SIGINT as i32))
 }
 
 /// How a session ended, for people.

@@ -1,12 +1,13 @@
 //! `run` on a terminal: the command has one too, of the same size.
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::getpgrp;
 
 use super::{Happening, Running, tell_detached};
-use crate::commands::Failure;
 use crate::commands::console::{Console, Left, Options};
 use crate::commands::failure::STOPPED_WAITING;
 use crate::commands::signals::{Signals, ended_by};
+use crate::commands::{Failure, view};
 use crate::terminal::keys::DetachKey;
 
 impl Running {
@@ -25,9 +26,17 @@ impl Running {
         };
         let mut console = Console::open(&self.link, options)?;
         let left = self.stay(&mut console, &mut signals).await;
+        let typed = console.interrupted();
         console.close(!matches!(left, Ok(Some(Left::Ended(_))))).await;
         match left? {
-            Some(Left::Ended(session)) => self.ended(&session).await,
+            Some(Left::Ended(session)) => {
+                if typed && !self.interrupted && view::was_interrupted(&session) {
+                    // The terminal would have sent it to all of us: to a script that started this, too.
+                    let _ = killpg(getpgrp(), Signal::SIGINT);
+                }
+                self.interrupted |= typed;
+                self.ended(&session).await
+            }
             Some(Left::Lost(status)) => Err(status.into()),
             Some(Left::Gone) => self.reader_gone(ended_by(Signal::SIGHUP)).await,
             Some(Left::Detached) | None => {
