@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Policy, places::Places, view::FsView};
+use super::{Policy, identity, places::Places, view::FsView};
 use crate::launch::plan::{Access, MountStep};
 
 /// Device nodes bound from the host.
@@ -75,10 +75,14 @@ pub fn steps(policy: &Policy, view: &FsView, places: &Places) -> Vec<MountStep> 
     steps.extend(
         places.runtime.iter().map(|target| MountStep::Directory { target: target.clone(), mode: 0o700 }),
     );
-    steps.extend(places.git_config.iter().map(|target| file(target.clone(), &view.git_config)));
+    let mut git_config = view.git_config.clone();
     if places.home_is_private && !view.git_ignore.is_empty() {
-        steps.push(file(places.home.join(".config/git/ignore"), &view.git_ignore));
+        let ignore = places.home.join(".config/git/ignore");
+        // Git looks where XDG_CONFIG_HOME says, which is the caller's.
+        git_config.push_str(&identity::ignoring(&ignore));
+        steps.push(file(ignore, &view.git_ignore));
     }
+    steps.extend(places.git_config.iter().map(|target| file(target.clone(), &git_config)));
     steps
 }
 

@@ -17,7 +17,7 @@ use super::{
     disks::Disks,
     grants::Grants,
     guards::{Guard, Ward},
-    limits,
+    identity, limits,
     mounts::Mounts,
     places::Places,
     plan, policy, remedy, residue,
@@ -84,6 +84,8 @@ pub struct Established {
     pub unsettled: bool,
     /// What the caller should know and nothing was lost by.
     pub reported: Vec<String>,
+    /// The same, for whoever has it made and nobody after.
+    pub told_once: Option<String>,
 }
 
 /// A plan with what had to be made on the host for it.
@@ -125,6 +127,7 @@ pub async fn establish<P: LaunchPort>(
                 let Prepared { places, residue, guards, born, .. } = prepared;
                 let unsettled = born != identities(&guards);
                 return Ok(Established {
+                    told_once: policy.layers.confined.then(|| identity::unsigned(&policy.caller)).flatten(),
                     sandbox_id,
                     policy,
                     places,

@@ -111,6 +111,23 @@ pub fn git_ignore(caller: &Caller) -> PathBuf {
     )
 }
 
+/// The lines that name the list of what is ignored everywhere.
+pub fn ignoring(list: &Path) -> String {
+    format!("[core]\n\texcludesFile = {}\n", git_syntax::quoted(&list.to_string_lossy()))
+}
+
+/// What is to be said of commits that are signed outside and not inside, where no key is.
+pub fn unsigned(caller: &Caller) -> Option<String> {
+    let entries = global(caller);
+    let signs = entries.iter().rfind(|entry| entry.section == "commit" && entry.key == "gpgsign")?;
+    let on = ["true", "yes", "on", "1"].iter().any(|word| signs.value.eq_ignore_ascii_case(word));
+    on.then(|| {
+        "commits made inside are not signed: commit.gpgsign is on, and no key is in the sandbox; sign them outside \
+         (`git rebase --force-rebase -S BASE`)"
+            .to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -149,6 +166,23 @@ mod tests {
         assert_eq!(git_ignore(&caller), home.path().join(".config/git/ignore"));
         fs::write(home.path().join(".gitconfig"), "[core]\nexcludesFile = ~/mine\n").unwrap();
         assert_eq!(git_ignore(&caller), home.path().join("mine"));
+        let named = git_syntax::entries(&ignoring(Path::new("/h/a b#")));
+        assert_eq!((named[0].key.as_str(), named[0].value.as_str()), ("excludesfile", "/h/a b#"));
+    }
+
+    #[test]
+    fn who_signs_outside_is_told_that_commits_inside_are_not_signed() {
+        let home = tempfile::tempdir().unwrap();
+        let caller = Caller { home: home.path().to_path_buf(), ..Caller::default() };
+        let check = |text: &str, told: bool| {
+            fs::write(home.path().join(".gitconfig"), text).unwrap();
+            assert_eq!(unsigned(&caller).is_some(), told, "{text}");
+        };
+        check("[commit]\ngpgsign = true\n", true);
+        check("[commit]\ngpgSign = On\n", true);
+        check("[commit]\ngpgsign = true\n[commit]\ngpgsign = false\n", false);
+        check("[tag]\ngpgsign = true\n", false);
+        check("", false);
     }
 
     #[test]

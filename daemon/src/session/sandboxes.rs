@@ -168,6 +168,7 @@ impl Sandboxes {
         if lives.is_none() {
             self.clear_away(&record);
         }
+        record.notes.extend(established.told_once);
         Ok(record)
     }
 

@@ -124,3 +124,18 @@ fn what_must_write_the_configuration_fails_and_the_model_reads_why() {
         inside(&world, "git remote add elsewhere /x").expect(128);
     }
 }
+
+#[test]
+fn what_the_callers_git_does_beside_the_workspace_is_done_inside_or_said() {
+    for world in worlds() {
+        // XDG_CONFIG_HOME is another place than ~/.config.
+        world.write(&world.path("config/git/ignore"), "*.quiet\n");
+        world.write(&world.path("config/git/config"), "[commit]\n\tgpgsign = true\n");
+        world.write(&world.workspace().join("x.quiet"), "x");
+        let first = inside(&world, "git status --short").expect(0);
+        assert_eq!(first.out(), "");
+        assert!(first.err().contains("commits made inside are not signed"), "{}", first.err());
+        let next = inside(&world, "git commit -q --allow-empty -m unsigned").expect(0);
+        assert!(!next.err().contains("signed"), "once, at the sandbox's birth: {}", next.err());
+    }
+}
