@@ -3,7 +3,7 @@
 //! Invariant: a chain of `extends` is finite and each of its files was checked over its ancestors before the
 //! next was laid on. Built-in names always mean the built-ins. Reads no file: callers bring the text.
 
-use crate::error::{Fault, ProfileError};
+use crate::error::{Fault, ProfileError, meant};
 use crate::inherit::{finish, merge};
 use crate::locate::{fault_error, parser_error};
 use crate::resolved::Profile;
@@ -130,8 +130,10 @@ pub fn resolve_with(
             return Err(endless(&chain, parent));
         }
         let Some(parent) = lookup(parent) else {
-            let message =
-                format!("no profile is called `{parent}`: `dunlin profiles list` shows the known ones");
+            let message = format!(
+                "no profile is called `{parent}`: {}`dunlin profiles list` shows the known ones",
+                meant(parent, BUILT_IN.iter().map(|(name, _)| name))
+            );
             return Err(fault_error(&child.file, &child.text, Fault::key("extends", message)));
         };
         let written = parse(&parent)?;

@@ -4,10 +4,13 @@
 
 use thiserror::Error;
 
+/// More slips of the keys make another word.
+const SLIPS_MAX: usize = 2;
+
 /// Why there is no profile.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProfileError {
-    #[error("no profile is called `{name}`: the known ones are {}", known.join(", "))]
+    #[error("no profile is called `{name}`: {}the known ones are {}", meant(name, known), known.join(", "))]
     Unknown { name: String, known: Vec<String> },
 
     /// `line` and `column` count from 1, `column` in characters. `key` is dotted, and empty when the file is
@@ -35,6 +38,14 @@ impl Fault {
     pub fn item(key: impl Into<String>, index: usize, message: impl Into<String>) -> Self {
         Self { key: key.into(), index: Some(index), message: message.into() }
     }
+}
+
+/// The known name that a slip of the keys makes of one, as a question.
+pub(crate) fn meant<'a>(name: &str, known: impl IntoIterator<Item = impl AsRef<str> + 'a>) -> String {
+    let known = known.into_iter().map(|known| known.as_ref().to_string());
+    let near = known.map(|known| (strsim::osa_distance(name, &known), known)).min();
+    let near = near.filter(|(distance, _)| *distance <= SLIPS_MAX && *distance < name.chars().count());
+    near.map_or_else(String::new, |(_, known)| format!("did you mean `{known}`? "))
 }
 
 fn key_part(key: &str) -> String {

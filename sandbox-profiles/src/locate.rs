@@ -8,6 +8,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::{Fault, ProfileError};
+use crate::schema::Written;
 
 /// Turns the parser's error into one that names the key and the next step.
 pub(crate) fn parser_error(file: &str, text: &str, error: &toml::de::Error) -> ProfileError {
@@ -15,7 +16,11 @@ pub(crate) fn parser_error(file: &str, text: &str, error: &toml::de::Error) -> P
     let (line, column) = position(text, start);
     let well_formed = DeTable::parse(text).is_ok();
     let key = if well_formed { key_at(text, start) } else { String::new() };
-    let message = if well_formed { in_our_words(error.message()) } else { not_toml(error.message()) };
+    let span = error.span().unwrap_or_default();
+    let message = match well_formed {
+        true => words_at(text, span, error.message()).unwrap_or_else(|| in_our_words(error.message())),
+        false => not_toml(error.message(), text.get(span).unwrap_or_default()),
+    };
     ProfileError::Written { file: file.to_string(), line, column, key, message }
 }
 
@@ -75,6 +80,18 @@ fn span_of(text: &str, key: &str, index: Option<usize>) -> Option<Range<usize>> 
     Some(item.unwrap_or(name_span))
 }
 
+/// Where one of a few words is meant and something else stands, a parser says which kinds of value it takes. Which words it does
+/// say, once there is one that it does not know.
+fn words_at(text: &str, span: Range<usize>, message: &str) -> Option<String> {
+    let (before, found, after) = (text.get(..span.start)?, text.get(span.clone())?, text.get(span.end..)?);
+    if found.starts_with(['"', '\'']) || message.starts_with("unknown ") {
+        return None;
+    }
+    let error = toml::from_str::<Written>(&format!("{before}\"?\"{after}")).err()?;
+    let (_, words) = split_expected(error.message().trim_end(), "unknown variant ")?;
+    Some(format!("{found} is no word for it: write {words}"))
+}
+
 /// Serde's messages, with the next step. They begin in a few known ways; others pass unchanged.
 fn in_our_words(message: &str) -> String {
     let message = message.trim_end();
@@ -83,6 +100,10 @@ fn in_our_words(message: &str) -> String {
     }
     if let Some((name, expected)) = split_expected(message, "unknown variant ") {
         return format!("unknown word {name}: write {expected}");
+    }
+    if let Some((found, "a sequence")) = split_expected(message, "invalid type: ") {
+        let value = found.split_once(' ').map_or(found, |(_, value)| value.trim_matches('`'));
+        return format!("{found} stands where a list does: write [{value}]");
     }
     if let Some((found, expected)) = split_expected(message, "invalid type: ") {
         return format!("{found} is of the wrong type: write {expected}");
@@ -97,7 +118,10 @@ fn split_expected<'a>(message: &'a str, prefix: &str) -> Option<(&'a str, &'a st
     message.strip_prefix(prefix)?.split_once(", expected ")
 }
 
-fn not_toml(message: &str) -> String {
+fn not_toml(message: &str, at: &str) -> String {
+    if message.trim() == "duplicate key" && !at.is_empty() {
+        return format!("`{at}` stands here a second time: keep one of the two");
+    }
     format!("this is not TOML ({}): mend this line", message.trim().replace('\n', "; "))
 }
 

@@ -27,8 +27,9 @@ fn text_that_is_no_toml_names_the_place() {
     check("[fs\nread = []", "mine.toml:1:4: this is not TOML (unclosed table, expected `]`): mend this line");
     check(
         "ptrace = true\nptrace = false\n",
-        "mine.toml:2:1: this is not TOML (duplicate key): mend this line",
+        "mine.toml:2:1: `ptrace` stands here a second time: keep one of the two",
     );
+    check("[fs]\nread = []\n[fs]\n", "mine.toml:3:2: `fs` stands here a second time: keep one of the two");
 }
 
 #[test]
@@ -79,7 +80,19 @@ fn values_of_the_wrong_type_say_which_is_right() {
     );
     check(
         &extending("[fs]\nread = \"/data\""),
-        "mine.toml:3:8: fs.read: string \"/data\" is of the wrong type: write a sequence",
+        "mine.toml:3:8: fs.read: string \"/data\" stands where a list does: write [\"/data\"]",
+    );
+    check(
+        &extending("[net]\nmode = \"proxy\"\nports = 443"),
+        "mine.toml:4:9: net.ports: integer `443` stands where a list does: write [443]",
+    );
+    check(
+        &extending("[git]\nconfig = true"),
+        "mine.toml:3:10: git.config: true is no word for it: write `protect` or `allow`",
+    );
+    check(
+        &extending("isolation = 1"),
+        "mine.toml:2:13: isolation: 1 is no word for it: write one of `strict`, `best-effort`, `none`",
     );
     check(
         &extending("[limits]\nmemory = true"),
@@ -305,6 +318,15 @@ fn names_are_unknown_or_taken() {
     assert_eq!(
         error.to_string(),
         "no profile is called `fast`: the known ones are read-only, workspace-write, workspace-net, unconfined"
+    );
+    let error = Catalog::new([]).resolve("read-onl").expect_err("no such profile");
+    assert_eq!(
+        error.to_string(),
+        "no profile is called `read-onl`: did you mean `read-only`? the known ones are read-only, workspace-write, workspace-net, unconfined"
+    );
+    check(
+        "extends = \"workspace-wirte\"",
+        "mine.toml:1:1: extends: no profile is called `workspace-wirte`: did you mean `workspace-write`? `dunlin profiles list` shows the known ones",
     );
     check(
         "extends = \"fast\"",

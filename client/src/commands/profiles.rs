@@ -1,5 +1,7 @@
 //! `profiles list|show|check|trust`.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use dunlin_proto::v1::{
@@ -15,6 +17,9 @@ use crate::cli::{CheckProfile, ListProfiles, ProfilesCommand, ShowProfile, Trust
 use crate::link::repeat;
 use crate::terminal::neutralise::neutralise;
 use crate::terminal::table::Table;
+
+/// The daemon reads no longer profile.
+const PROFILE_MAX_BYTES: u64 = 1 << 20;
 
 pub async fn profiles(context: &Context, command: ProfilesCommand) -> Result<u8, Failure> {
     match command {
@@ -97,8 +102,7 @@ async fn shown(context: &Context, wanted: ShowProfile) -> Result<u8, Failure> {
 
 async fn checked(context: &Context, wanted: CheckProfile) -> Result<u8, Failure> {
     let file = wanted.file.display();
-    let text = std::fs::read_to_string(&wanted.file)
-        .map_err(|error| Failure::failed(format!("cannot read the profile {file}: {error}")))?;
+    let text = profile_text(&wanted.file)?;
     let workspace = placement::workspace(None, &Surroundings::here()?)?;
     let request = CheckProfileRequest {
         file: file.to_string(),
@@ -115,6 +119,34 @@ async fn checked(context: &Context, wanted: CheckProfile) -> Result<u8, Failure>
         many => output::note(format!("{file} has {many} errors")),
     }
     Ok(if errors.is_empty() { 0 } else { FAILED })
+}
+
+/// A profile's file as text, or what it is instead.
+fn profile_text(path: &Path) -> Result<String, Failure> {
+    let file = path.display();
+    let unread = |error| {
+        Failure::failed(format!("cannot read the profile {file}: {error}"))
+            .next("name a file that you may read")
+    };
+    let mut bytes = Vec::new();
+    let opened = File::open(path).map_err(unread)?;
+    opened.take(PROFILE_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() as u64 > PROFILE_MAX_BYTES {
+        let what = format!("{file} is no profile: it is over 1 MiB");
+        return Err(Failure::failed(what).next("name the profile's own file, a page of TOML"));
+    }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(Failure::failed(format!("{file} is UTF-16")).next("save it as UTF-8"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        Failure::failed(format!("{file}:{line}: this is no UTF-8"))
+            .next("save it as UTF-8; a profile is a text")
+    })
 }
 
 async fn trusting(context: &Context, wanted: TrustProfile) -> Result<u8, Failure> {
@@ -209,4 +241,26 @@ fn summary_json(profile: &ProfileSummary) -> Value {
         "standing": Some(&profile.standing).filter(|standing| !standing.is_empty()),
         "error": Some(&profile.error).filter(|error| !error.is_empty()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_text_is_told_with_the_way_out() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("mine.toml");
+        let check = |bytes: &[u8], expected: &str| {
+            std::fs::write(&path, bytes).unwrap();
+            let told = profile_text(&path).unwrap_err().to_string();
+            assert!(told.contains(expected) && told.contains("\n  next: "), "{told}");
+        };
+        check(&vec![b'#'; 9 << 20], "is over 1 MiB");
+        check(b"\xff\xfee\0", "is UTF-16");
+        check(b"a = 1\n\x80", "mine.toml:2: this is no UTF-8");
+        std::fs::write(&path, "a").unwrap();
+        assert_eq!(profile_text(&path).unwrap(), "a");
+        assert!(profile_text(place.path()).is_err());
+    }
 }
