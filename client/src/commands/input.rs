@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dunlin_proto::v1::WriteRequest;
+use dunlin_proto::v1::{Actor, WriteRequest};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -10,14 +10,19 @@ use super::Failure;
 use super::placement::{actor, unique_id};
 use crate::link::{Link, repeat};
 
-/// Bytes in one write. The daemon queues 64 KiB a session: smaller pieces fit as the command reads.
-const PIECE_BYTES: usize = 16 << 10;
+/// Bytes in one write: what the daemon queues for a session. Each is answered before the next, so larger ones are fewer waits.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// After this long a command is one that reads slowly or not at all: pieces are halved until one fits, down to this.
+const SLOW_PAUSE: Duration = Duration::from_millis(8);
+const SLOW_PIECE_BYTES: usize = 4 << 10;
 
 /// The input of one session, as numbered by this client.
 pub struct Input {
     link: Link,
     session: String,
     client_id: String,
+    actor: Actor,
     seq: u64,
     secret: bool,
     /// How long to wait while the session's queue is full; `None` waits as long as the session lives.
@@ -27,7 +32,9 @@ pub struct Input {
 impl Input {
     pub fn new(link: &Link, session: &str, full_patience: Option<Duration>) -> Result<Input, Failure> {
         let (link, session, client_id) = (link.clone(), session.to_string(), unique_id()?);
-        Ok(Input { link, session, client_id, seq: 0, secret: false, full_patience })
+        // Asked for once: a name of a user is looked up in files.
+        let actor = actor();
+        Ok(Input { link, session, client_id, actor, seq: 0, secret: false, full_patience })
     }
 
     /// From here on nothing is logged or shown.
@@ -38,30 +45,33 @@ impl Input {
 
     /// Type all of it.
     pub async fn write(&mut self, data: &[u8]) -> Result<(), Status> {
-        for piece in data.chunks(PIECE_BYTES) {
-            self.write_piece(piece.to_vec(), false).await?;
+        let mut rest = data;
+        while !rest.is_empty() {
+            let taken = self.write_piece(&rest[..rest.len().min(PIECE_BYTES)], false).await?;
+            rest = &rest[taken..];
         }
         Ok(())
     }
 
     /// Close the pipe, or type the terminal's end-of-file character.
     pub async fn end(&mut self) -> Result<(), Status> {
-        self.write_piece(Vec::new(), true).await
+        self.write_piece(&[], true).await.map(drop)
     }
 
-    async fn write_piece(&mut self, data: Vec<u8>, eof: bool) -> Result<(), Status> {
-        let request = WriteRequest {
+    /// How much of it was taken: less than all if it does not fit into what is left of a queue that empties slowly.
+    async fn write_piece(&mut self, data: &[u8], eof: bool) -> Result<usize, Status> {
+        let mut request = WriteRequest {
             session: self.session.clone(),
             client_id: self.client_id.clone(),
             seq: self.seq + 1,
-            data,
+            data: data.to_vec(),
             eof,
             if_input_offset: None,
             secret: self.secret,
-            actor: Some(actor()),
+            actor: Some(self.actor.clone()),
         };
         let deadline = self.full_patience.map(|patience| Instant::now() + patience);
-        let mut pause = Duration::from_millis(2);
+        let mut pause = Duration::from_millis(1);
         loop {
             let written = repeat(|| {
                 let (mut sessions, request) = (self.link.sessions(), request.clone());
@@ -73,6 +83,9 @@ impl Input {
                     if status.code() == Code::ResourceExhausted
                         && deadline.is_none_or(|deadline| Instant::now() < deadline) =>
                 {
+                    if pause >= SLOW_PAUSE {
+                        request.data.truncate((request.data.len() / 2).max(SLOW_PIECE_BYTES));
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_millis(100));
                 }
@@ -81,6 +94,6 @@ impl Input {
             }
         }
         self.seq += 1;
-        Ok(())
+        Ok(request.data.len())
     }
 }

@@ -18,7 +18,7 @@ use crate::commands::sink::{Sink, To};
 use crate::link::Link;
 
 /// Bytes of one read of standard input.
-const READ_BYTES: usize = 16 << 10;
+const READ_BYTES: usize = 64 << 10;
 
 /// How the output ended.
 enum Ended {
