@@ -35,6 +35,12 @@ fn a_refusal_names_the_thing_and_the_next_step() {
     world.write(&world.workspace().join("script"), "#!/nope/sh\n");
     world.finish("chmod", &["+x", "script"]).expect(0);
     check(&["run", "--", "./script"], 127, &["its interpreter /nope/sh is not"]);
+    check(
+        &["run", "--sandbox", "bad name", "--", "true"],
+        125,
+        &["\"bad name\" is no name for a sandbox", "next:"],
+    );
+    check(&["daemon", "stop"], 1, &["1 session runs\n", "end it with"]);
     check(&["run", "--name", "alive", "--", "true"], 125, &["alive"]);
     check(&["run", "--", ""], 125, &["no command", "next:"]);
     check(&["--host", "me@there", "ls"], 3, &["me@there"]);

@@ -159,6 +159,8 @@ fn a_reader_that_goes_away_ends_the_command() {
     let ended = world.finish("sh", &["-c", &line]).expect(0);
     assert_eq!((ended.out().as_str(), ended.err().as_str()), ("990029\n", ""));
     nobody_runs("990029");
+    let listed = world.dunlin(&["ls"]).expect(0).out();
+    assert!(!listed.contains("Needs attention"), "its own reader ended it: {listed}");
 }
 
 #[test]

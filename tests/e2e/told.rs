@@ -73,3 +73,12 @@ fn ctrl_c_that_ended_the_command_ends_the_shells_loop_too() {
         assert!(!shown.contains("round 2") && !shown.contains("after"), "{shell:?}: {shown}");
     }
 }
+
+#[test]
+fn what_cannot_be_hidden_is_told() {
+    let world = World::new();
+    world.write(&world.workspace().join(".env"), "secret");
+    let told = world.dunlin(&["run", "--hide", ".env", "--hide", "nosuch.env", "--", "true"]).expect(0).err();
+    let lines: Vec<&str> = told.lines().filter(|line| line.contains("--hide")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("nosuch.env: it does not exist"), "{told}");
+}

@@ -66,6 +66,7 @@ async fn begin(context: &Context, mut wanted: AgentArgs) -> Result<u8, Failure> 
         worktree = Some(Worktree::again(record)?);
     }
     worktree.iter().flat_map(|worktree| &worktree.notes).for_each(output::note);
+    placement::absent(&wanted.place.exceptions, &around).iter().for_each(output::note);
     let host = DaemonHost::new(context.link().await?.channel(), placement, placement::actor());
     let ended = prepared.run(host).await;
     if let Some(worktree) = worktree.filter(|_| !wanted.json) {

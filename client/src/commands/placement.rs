@@ -4,7 +4,7 @@
 //! exists) is decided here.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{ErrorKind::NotFound, IsTerminal};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -95,6 +95,20 @@ pub fn widenings(exceptions: &Exceptions, around: &Surroundings) -> Result<Widen
         pass_environment: passed.map(|variable| variable.name.clone()).collect(),
         set_environment: set.collect(),
     })
+}
+
+/// What is to be said of paths that cannot be hidden, because they are not there.
+pub fn absent(exceptions: &Exceptions, around: &Surroundings) -> Vec<String> {
+    let hidden = exceptions.hide.iter().map(|path| without_dots(&around.cwd.join(path)));
+    let absent = hidden.filter(|path| path.symlink_metadata().is_err_and(|error| error.kind() == NotFound));
+    absent
+        .map(|path| {
+            format!(
+                "--hide {}: it does not exist, and a file of that name made later is not hidden",
+                path.display()
+            )
+        })
+        .collect()
 }
 
 /// A path by its names alone, as a profile takes it. Where a link precedes `..` the kernel would go elsewhere: such a one is
@@ -238,6 +252,10 @@ mod tests {
         assert_eq!(widened.hide, ["/here/h"]);
         assert_eq!(widened.pass_environment, ["A"]);
         assert_eq!(widened.set_environment[0].value, b"b");
+        let absent = absent(&flags, &around(Path::new("/here")));
+        assert!(absent.len() == 1 && absent[0].starts_with("--hide /here/h: "), "{absent:?}");
+        let there = Exceptions { hide: vec!["/etc".into()], ..Exceptions::default() };
+        assert_eq!(super::absent(&there, &around(Path::new("/here"))), [""; 0]);
     }
 
     #[test]

@@ -43,6 +43,7 @@ async fn begin(context: &Context, wanted: cli::Run) -> Result<u8, Failure> {
     let at_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let tty = wants_terminal(&wanted, at_terminal);
     let request = request(&wanted, tty)?;
+    placement::absent(&wanted.place.exceptions, &Surroundings::here()?).iter().for_each(output::note);
     let link = signals.unless_interrupted(context.link()).await?;
     let cwd = request.placement.as_ref().map(start_directory).unwrap_or_default();
     let started = start(&link, request, &mut signals).await;

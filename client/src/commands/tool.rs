@@ -21,7 +21,9 @@ pub async fn tool(context: &Context, wanted: cli::Tool) -> Result<u8, Failure> {
     if let Arguments::Plan(plan) = arguments {
         return answered(&plan);
     }
-    let placement = placement::placement(&wanted.place, &Surroundings::here()?)?;
+    let around = Surroundings::here()?;
+    let placement = placement::placement(&wanted.place, &around)?;
+    placement::absent(&wanted.place.exceptions, &around).iter().for_each(output::note);
     let link = context.link().await?;
     // The shell is the conversation: what its last call saw is where the next one's output begins.
     let host = DaemonHost::new(link.channel(), placement, actor());

@@ -24,6 +24,9 @@ use crate::{
 /// A model's reason for wanting more is at most this long.
 const JUSTIFICATION_MAX_BYTES: usize = 4096;
 
+/// A sandbox's name is at most this long, as a session's is.
+const SANDBOX_MAX_BYTES: usize = 64;
+
 /// An argument that is wrong as written.
 pub fn invalid(what: impl Into<String>) -> Status {
     status(Code::InvalidArgument, "INVALID", what.into())
@@ -58,6 +61,13 @@ pub fn placement(placement: Option<v1::Placement>) -> Result<Placement, Status> 
     let isolation = isolation(placement.isolation());
     if placement.umask.is_some_and(|mask| mask > 0o777) {
         return Err(invalid("a umask has nine bits; give one from 0 to 511"));
+    }
+    let sandbox = &placement.sandbox;
+    if sandbox.chars().any(|c| c.is_control() || c.is_whitespace()) || sandbox.len() > SANDBOX_MAX_BYTES {
+        let what = format!("{sandbox:?} is no name for a sandbox");
+        return Err(invalid(format!(
+            "{what}; use at most {SANDBOX_MAX_BYTES} letters, digits and marks without blanks"
+        )));
     }
     Ok(Placement {
         widening: widening(placement.widenings.unwrap_or_default())?,

@@ -115,8 +115,12 @@ impl DaemonService for DaemonsService {
     async fn stop(&self, request: Request<v1::StopRequest>) -> Result<Response<v1::StopResponse>, Status> {
         let running = self.running();
         if running > 0 && !request.into_inner().end_sessions {
-            let what =
-                format!("{running} sessions run; end them with `dunlin kill`, or stop with --end-sessions");
+            let (run, them) = if running == 1 {
+                ("1 session runs".into(), "it")
+            } else {
+                (format!("{running} sessions run"), "them")
+            };
+            let what = format!("{run}; end {them} with `dunlin kill`, or stop with --end-sessions");
             return Err(status(Code::FailedPrecondition, "SESSIONS_RUN", what));
         }
         self.starter.link.stop().await.map_err(SessionError::from)?;

@@ -19,7 +19,9 @@ use crate::{
     session::{
         Session, SessionError,
         admission::{Asking, Wish},
-        argv, ending, excerpt,
+        argv,
+        attendance::Attendance,
+        ending, excerpt,
         exec::{self, Act, Exec},
         input::{self, Target, Typing},
         start::{Start, Starter},
@@ -309,6 +311,8 @@ impl SessionService for Sessions {
         let session = self.find(&request.session)?;
         self.starter.sandboxes.note_memory_kills(&session.record().sandbox_id);
         ending::terminate(&self.starter.link, &session, Duration::from_millis(request.grace_ms)).await?;
+        // Whoever ends it knows of its end, also one whose own reader went away.
+        Attendance::of(session.clone(), self.starter.registry.clone()).leave();
         Ok(Response::new(describe(&self.starter.link, &session).await))
     }
 
