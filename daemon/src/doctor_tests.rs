@@ -58,7 +58,7 @@ fn examine_and_see(refused: &[Layer], seen: Result<(i32, String), String>, machi
     wish.workspace = std::fs::canonicalize(place.path()).unwrap().join("app");
     std::fs::create_dir(&wish.workspace).unwrap();
     let keeper = Keeper { refused: refused.to_vec(), seen, live: Mutex::default() };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let report = runtime.block_on(examine(&keeper, &wish, "doctor", machine));
     assert_eq!(*keeper.live.lock().unwrap(), [] as [u64; 0], "the sandbox was thrown away");
     report

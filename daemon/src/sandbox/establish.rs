@@ -13,7 +13,7 @@ use std::{
 use dunlin_sandbox_profiles::{Access, Isolation};
 
 use super::{
-    Machine, Policy, SandboxError, SandboxKey, Want, accounts,
+    Machine, Policy, SandboxError, SandboxKey, Want, accounts, aside,
     disks::Disks,
     grants::Grants,
     guards::{Guard, Ward},
@@ -90,55 +90,86 @@ pub struct Established {
 struct Prepared {
     plan: LaunchPlan,
     places: Places,
-    residue: Residue,
+    made: Made,
     guards: Vec<Guard>,
     /// What lay at the guards' places when the plan was made.
     born: Vec<Option<(u64, u64)>>,
     notes: Vec<String>,
 }
 
-/// Makes the sandbox that `want` asks for on this machine, or says what is missing and how to get it.
+/// What was made on the host: dropped before somebody keeps it, it is removed again.
+#[derive(Default)]
+struct Made(Residue);
+
+impl Made {
+    fn keep(mut self) -> Residue {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
+}
+
+/// Makes the sandbox that `want` asks for on this machine, or says what is missing and how to get it. Whoever drops this in the middle
+/// leaves a sandbox behind.
 pub async fn establish<P: LaunchPort>(
     port: &P,
     want: &Want,
     machine: &Machine,
 ) -> Result<Established, SandboxError> {
-    let mut policy = policy::resolve(&with_real_home(want), machine)?;
+    let place = &want.workspace;
+    let (wanted, seen) = (want.clone(), machine.clone());
+    let mut policy = aside(place, move || policy::resolve(&with_real_home(&wanted), &seen)).await??;
     policy.key = SandboxKey::of(want, machine);
     loop {
-        let mut prepared = prepare(&policy, machine)?;
-        let launched = match count(&policy, machine, &mut prepared) {
+        let (wanted, seen) = (policy.clone(), machine.clone());
+        let looked = aside(place, move || {
+            let mut prepared = prepare(&wanted, &seen)?;
+            let counted = count(&wanted, &seen, &mut prepared);
+            Ok::<_, SandboxError>((prepared, counted))
+        });
+        let (prepared, counted) = looked.await??;
+        let launched = match counted {
             Ok(()) => port.launch(&prepared.plan, policy.watched(machine)).await,
             Err(failure) => Err(failure),
         };
         match launched {
-            Ok(sandbox_id) => {
-                let watch = match watch(&prepared.guards, &mut policy) {
-                    Ok(watch) => watch,
-                    Err(error) => {
-                        port.end(sandbox_id).await;
-                        prepared.residue.remove();
-                        return Err(error);
-                    }
-                };
-                let reported = policy.notes.iter().cloned().chain(prepared.notes).collect();
-                let Prepared { places, residue, guards, born, .. } = prepared;
-                let unsettled = born != identities(&guards);
-                return Ok(Established {
-                    sandbox_id,
-                    policy,
-                    places,
-                    residue,
-                    guards,
-                    watch,
-                    unsettled,
-                    reported,
-                });
-            }
+            Ok(sandbox_id) => return guarded(port, sandbox_id, policy, prepared).await,
             Err(failure) => {
-                prepared.residue.remove();
+                aside(place, move || drop(prepared)).await?;
                 policy = less(policy, failure, machine)?;
             }
+        }
+    }
+}
+
+/// Watches what is guarded in a sandbox that was launched, or ends it.
+async fn guarded<P: LaunchPort>(
+    port: &P,
+    sandbox_id: u64,
+    mut policy: Policy,
+    prepared: Prepared,
+) -> Result<Established, SandboxError> {
+    let place = policy.workspace.clone();
+    let Prepared { places, made, guards, born, notes, .. } = prepared;
+    let watching = aside(&place, move || {
+        let watch = watch(&guards, &mut policy)?;
+        let unsettled = born != identities(&guards);
+        Ok((policy, guards, watch, unsettled))
+    });
+    match watching.await.flatten() {
+        Ok((policy, guards, watch, unsettled)) => {
+            let reported = policy.notes.iter().cloned().chain(notes).collect();
+            let residue = made.keep();
+            Ok(Established { sandbox_id, policy, places, residue, guards, watch, unsettled, reported })
+        }
+        Err(error) => {
+            port.end(sandbox_id).await;
+            aside(&place, move || drop(made)).await?;
+            Err(error)
         }
     }
 }
@@ -209,44 +240,31 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
         let rlimits = limits::of_unconfined(&policy.profile.limits);
         let disks = disks(policy, [policy.workspace.as_path()].into_iter(), &Mounts::read());
         let plan = LaunchPlan { rlimits, disks: disks.places, ..LaunchPlan::default() };
-        let residue = Residue::default();
         let (guards, born, notes) = (Vec::new(), Vec::new(), disks.notes);
-        return Ok(Prepared { plan, places, residue, guards, born, notes });
+        return Ok(Prepared { plan, places, made: Made::default(), guards, born, notes });
     }
     let grants = Grants::of(policy);
-    let mut residue = Residue::default();
-    let result = (|| {
-        let mut view = FsView::gather(policy, &grants, &plan::conditions(machine))?;
-        view.accounts = accounts::gather(&policy.caller, &places.home);
-        if policy.workspace_access == Access::Write && policy.layers.namespaces.mount {
-            residue.hold_placeholders(&view.repositories, &policy.profile.git)?;
-        }
-        let binds = Binds::of(policy, &grants, &view, &places, &machine.daemon_directories);
-        if !policy.layers.namespaces.mount {
-            let home = &policy.caller.home;
-            let made = residue::make_stand_in(&stand_in, &places, &view.git_config, home, &binds.below(home));
-            residue.stand_in = Some(stand_in.clone());
-            made?;
-        }
-        let writable = binds.shown.iter().filter(|(_, shown)| **shown == Shown::Write);
-        let disks = disks(policy, writable.map(|(path, _)| path.as_path()), &view.mounts);
-        let plan = plan::launch_plan(policy, &grants, &view, &places, &binds, &disks.places, machine);
-        let guards = Guard::all(plan.root.as_deref().unwrap_or_default(), &view.repositories);
-        refuse_second_names(&guards)?;
-        let closed = closed_to_root(policy, machine);
-        let notes = view.repositories.notes.into_iter().chain(disks.notes).chain(closed);
-        Ok((plan, guards, notes.collect()))
-    })();
-    match result {
-        Ok((plan, guards, notes)) => {
-            let born = identities(&guards);
-            Ok(Prepared { plan, places, residue, guards, born, notes })
-        }
-        Err(error) => {
-            residue.remove();
-            Err(error)
-        }
+    let mut made = Made::default();
+    let mut view = FsView::gather(policy, &grants, &plan::conditions(machine))?;
+    view.accounts = accounts::gather(&policy.caller, &places.home);
+    if policy.workspace_access == Access::Write && policy.layers.namespaces.mount {
+        made.0.hold_placeholders(&view.repositories, &policy.profile.git)?;
     }
+    let binds = Binds::of(policy, &grants, &view, &places, &machine.daemon_directories);
+    if !policy.layers.namespaces.mount {
+        let home = &policy.caller.home;
+        made.0.stand_in = Some(stand_in.clone());
+        residue::make_stand_in(&stand_in, &places, &view.git_config, home, &binds.below(home))?;
+    }
+    let writable = binds.shown.iter().filter(|(_, shown)| **shown == Shown::Write);
+    let disks = disks(policy, writable.map(|(path, _)| path.as_path()), &view.mounts);
+    let plan = plan::launch_plan(policy, &grants, &view, &places, &binds, &disks.places, machine);
+    let guards = Guard::all(plan.root.as_deref().unwrap_or_default(), &view.repositories);
+    refuse_second_names(&guards)?;
+    let born = identities(&guards);
+    let closed = closed_to_root(policy, machine);
+    let notes = view.repositories.notes.into_iter().chain(disks.notes).chain(closed).collect();
+    Ok(Prepared { plan, places, made, guards, born, notes })
 }
 
 /// Why root, which has no capability inside, cannot write to a workspace of somebody else's.
@@ -282,7 +300,7 @@ fn count(policy: &Policy, machine: &Machine, prepared: &mut Prepared) -> Result<
         errno: error.raw_os_error().unwrap_or(nix::libc::EIO),
         attempted: "making a cgroup".to_owned(),
     })?;
-    prepared.residue.cgroups = groups.all;
+    prepared.made.0.cgroups = groups.all;
     prepared.plan.cgroups = groups.inits;
     prepared.plan.session_cgroups = groups.sessions;
     Ok(())

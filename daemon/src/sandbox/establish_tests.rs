@@ -38,7 +38,7 @@ fn run(layers: &[Layer], isolation: Isolation) -> (Result<Established, SandboxEr
     wish.workspace = std::fs::canonicalize(home.path()).unwrap().join("app");
     std::fs::create_dir(&wish.workspace).unwrap();
     let port = Refusing { layers: layers.to_vec(), launched: Mutex::default() };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let result = runtime.block_on(establish(&port, &wish, &machine()));
     if let Ok(established) = &result {
         established.residue.remove();

@@ -5,6 +5,7 @@
 //! [`cgroup`] touch the machine. Enforces nothing itself: that is the child half, `launch`.
 
 mod accounts;
+mod aside;
 mod base;
 pub mod cgroup;
 mod closed;
@@ -41,13 +42,14 @@ pub mod view;
 pub mod watch;
 pub mod worktrees;
 
+pub use aside::aside;
 pub use establish::{Established, LaunchFailure, LaunchPort, Watched, establish};
 pub use places::Places;
 pub use policy::{Caller, Policy, SandboxKey, Want, Weakening};
 pub use probe::Machine;
 pub use residue::Residue;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::launch::plan::Layer;
 
@@ -119,6 +121,19 @@ pub enum SandboxError {
         path: PathBuf,
         /// The kernel's answer.
         source: std::io::Error,
+    },
+    /// A file system that the look needs keeps silent.
+    #[error(
+        "{} cannot be looked at: a file system that belongs to it does not answer, for {} s; see which with `findmnt`, unmount it \
+         or leave it out",
+        place.display(),
+        waited.as_secs()
+    )]
+    Silent {
+        /// What was looked at: a workspace, or a directory asked for.
+        place: PathBuf,
+        /// How long was waited.
+        waited: Duration,
     },
     /// The process that launches sandboxes did not answer.
     #[error("the keeper cannot launch a sandbox: {0}; see `dunlin daemon logs`")]

@@ -163,11 +163,15 @@ impl Guarding {
     }
 
     /// A sandbox has ended.
-    pub fn stop(&self, sandbox: &SandboxRecord) {
-        let post = self.posts.lock().unwrap_or_else(PoisonError::into_inner).remove(&sandbox.number);
+    pub fn stop(&self, number: u64) {
+        let post = self.posts.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         if let Some(post) = post {
             post.abort();
         }
+    }
+
+    /// Removes what is known of one that was stopped, and what was put in place since it was made. Asks file systems.
+    pub fn forget(&self, sandbox: &SandboxRecord) {
         // None is kept of one that was not guarded.
         if let Some(known) = self.known(&sandbox.id) {
             known.late.remove();

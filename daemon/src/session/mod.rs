@@ -22,6 +22,7 @@ pub mod notes;
 pub mod patch_place;
 pub mod patches;
 pub mod planting;
+pub mod port;
 pub mod record;
 pub mod recorder;
 pub mod registry;

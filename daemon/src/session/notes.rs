@@ -1,18 +1,18 @@
 //! What whoever starts a session should know beyond what its sandbox was born with: about their PATH, and about the
 //! workspace's own profile.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{ActorKind, sandboxes::SandboxRecord, start::Start};
-use crate::{profiles::Profiles, sandbox::Policy};
+use super::sandboxes::SandboxRecord;
+use crate::profiles::Profiles;
 
-/// The notes, one sentence each. `unseen` are entries of PATH that the sandbox does not show.
+/// The notes, one sentence each. `unseen` are entries of PATH that the sandbox does not show; `profiles` know of the workspace's own,
+/// for who would act on it.
 pub fn of_session(
-    start: &Start,
     sandbox: &SandboxRecord,
-    policy: &Policy,
+    workspace: &Path,
     unseen: &[PathBuf],
-    profiles: &Profiles,
+    profiles: Option<&Profiles>,
 ) -> Vec<String> {
     let there = unseen.iter().filter(|entry| entry.is_dir());
     let mut notes: Vec<String> = there
@@ -25,9 +25,6 @@ pub fn of_session(
             )
         })
         .collect();
-    // A model cannot act on it, and would read it with every call.
-    if start.placement.profile.is_empty() && start.actor.kind != ActorKind::Model {
-        notes.extend(profiles.notice(&policy.workspace));
-    }
+    notes.extend(profiles.and_then(|profiles| profiles.notice(workspace)));
     notes
 }

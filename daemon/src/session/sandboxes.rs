@@ -1,35 +1,34 @@
-//! Live sandboxes by key: found, or established once however many ask at the same time. Speaks to the keeper for `sandbox`.
+//! Live sandboxes by key: found, or established once however many ask at the same time.
 //!
 //! Invariant: a sandbox whose record is not complete (its worker died while it was being made) is ended, never used.
 
 use std::{
     collections::{HashMap, HashSet},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::{sync::watch, time::timeout};
 
-use super::{SessionError, guarding::Guarding};
+use super::{SessionError, guarding::Guarding, port::Port};
 use crate::{
     clock::unix_ms,
     ids,
-    keeper::control::{END_SANDBOX, FORGET_PAYLOAD, Frame, LAUNCH_SANDBOX, RUN_PAYLOAD, Refusal, SET_RECORD},
-    launch::{
-        control::NOT_RUN,
-        plan::{LaunchPlan, Layer},
-    },
+    keeper::control::{END_SANDBOX, FORGET_PAYLOAD, Frame, RUN_PAYLOAD, Refusal, SET_RECORD},
+    launch::control::NOT_RUN,
     link::{Link, LinkError},
-    sandbox::{
-        LaunchFailure, LaunchPort, Machine, Places, Residue, SandboxKey, Want, Watched, Weakening, cgroup,
-        establish,
-    },
+    sandbox::{Machine, Places, Residue, SandboxKey, Want, Weakening, aside, cgroup, establish},
     sys::memfd,
 };
 
 /// A record is at most this long.
 const RECORD_MAX_BYTES: u64 = 64 * 1024;
+
+/// Who ends a sandbox waits no longer than this until nothing of it is left on the host.
+const CLEARING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers that are noted on one sandbox; after that each call is asked about again.
 const ALLOWED_MAX: usize = 64;
@@ -98,6 +97,25 @@ pub struct Sandboxes {
     /// Keys of payloads that an earlier worker asked for and that still run.
     past_payloads: Arc<Mutex<HashSet<u128>>>,
     guarding: Option<Guarding>,
+    /// Numbers of those that are gone and had something on the host that is being removed.
+    clearing: Arc<watch::Sender<HashSet<u64>>>,
+}
+
+/// A sandbox that is gone.
+pub struct Gone {
+    sandboxes: Sandboxes,
+    record: SandboxRecord,
+}
+
+impl Gone {
+    /// Removes what it had on the host.
+    pub async fn clear_away(self) -> SandboxRecord {
+        self.sandboxes.clear_away(&self.record).await;
+        self.sandboxes.clearing.send_modify(|clearing| {
+            clearing.remove(&self.record.number);
+        });
+        self.record
+    }
 }
 
 impl Sandboxes {
@@ -149,7 +167,7 @@ impl Sandboxes {
             if let Err(error) = begun {
                 // A keeper that is gone has no sandboxes left.
                 let _ = self.end(link, record.number).await;
-                self.clear_away(&record);
+                self.clear_away(&record).await;
                 return Err(error);
             }
         }
@@ -166,17 +184,25 @@ impl Sandboxes {
             })
         };
         if lives.is_none() {
-            self.clear_away(&record);
+            // Who took note of its end did not know what it had.
+            self.clear_away(&record).await;
         }
         Ok(record)
     }
 
-    /// Removes what was made for a sandbox that ended before its record was complete: who took note of its end did not know of it.
-    fn clear_away(&self, record: &SandboxRecord) {
+    /// Removes what a sandbox that is gone had on the host.
+    async fn clear_away(&self, record: &SandboxRecord) {
         if let Some(guarding) = &self.guarding {
-            guarding.stop(record);
+            guarding.stop(record.number);
         }
-        record.residue.remove();
+        let (guarding, gone) = (self.guarding.clone(), record.clone());
+        let removing = aside(Path::new(&record.workspace), move || {
+            guarding.iter().for_each(|guarding| guarding.forget(&gone));
+            gone.residue.remove();
+        });
+        if let Err(error) = removing.await {
+            tracing::warn!(sandbox = record.id, %error, "what a sandbox had on the host may stay");
+        }
     }
 
     /// All that live and are complete, in order of their birth.
@@ -217,7 +243,11 @@ impl Sandboxes {
         {
             record.note_memory_kills();
         }
-        link.ask(Frame::new(END_SANDBOX, number), &[], &[]).await.map(drop)
+        link.ask(Frame::new(END_SANDBOX, number), &[], &[]).await?;
+        let mut clearing = self.clearing.subscribe();
+        // Its end was told before this was answered. A file system that does not answer keeps nobody else.
+        let _ = timeout(CLEARING_PATIENCE, clearing.wait_for(|clearing| !clearing.contains(&number))).await;
+        Ok(())
     }
 
     /// The keeper has a sandbox.
@@ -252,13 +282,16 @@ impl Sandboxes {
         }
     }
 
-    /// A sandbox is gone.
-    pub fn ended(&self, number: u64) -> Option<SandboxRecord> {
-        let ended = self.table.write().unwrap_or_else(PoisonError::into_inner).by_number.remove(&number);
-        if let (Some(guarding), Some(record)) = (&self.guarding, &ended) {
-            guarding.stop(record);
+    /// A sandbox is gone; what it had on the host is still to be removed.
+    pub fn ended(&self, number: u64) -> Option<Gone> {
+        let record = self.table.write().unwrap_or_else(PoisonError::into_inner).by_number.remove(&number)?;
+        if let Some(guarding) = &self.guarding {
+            guarding.stop(number);
         }
-        ended
+        self.clearing.send_modify(|clearing| {
+            clearing.insert(number);
+        });
+        Some(Gone { sandboxes: self.clone(), record })
     }
 
     /// A payload that an earlier worker asked for runs, or has ended; what it wrote is in the worker's own file.
@@ -336,42 +369,6 @@ impl Sandboxes {
     }
 }
 
-/// The keeper, as `sandbox` sees it.
-#[derive(Clone)]
-pub struct Port {
-    /// The link.
-    pub link: Link,
-}
-
-impl LaunchPort for Port {
-    async fn launch(&self, plan: &LaunchPlan, watched: Watched) -> Result<u64, LaunchFailure> {
-        let failed = |error: &dyn std::fmt::Display| LaunchFailure::Keeper(error.to_string());
-        let birth = plan.namespaces.at_birth().bits() as u64;
-        let plan = postcard::to_stdvec(plan).map_err(|error| failed(&error))?;
-        let plan = memfd::with_bytes(c"dunlin-plan", &plan).map_err(|error| failed(&error))?;
-        let record = record_file(&SandboxRecord::default()).map_err(|error| failed(&error))?;
-        let fds = [plan.as_fd(), record.as_fd()];
-        let order = Frame::new(LAUNCH_SANDBOX, 0).arg(0, watched.memory_max_bytes).arg(1, birth);
-        let order = order.arg(2, watched.disk_reserve_bytes);
-        let reply = self.link.ask(order, &[], &fds).await.map_err(|error| failed(&error))?;
-        match reply.refusal {
-            Refusal::None => Ok(reply.args[0]),
-            Refusal::LaunchRefused => Err(LaunchFailure::Layer {
-                layer: Layer::from_wire(reply.args[0]).unwrap_or(Layer::Plan),
-                errno: reply.args[1] as i32,
-                attempted: String::from_utf8_lossy(&reply.tail).into_owned(),
-            }),
-            Refusal::Limit => Err(LaunchFailure::Keeper(format!("{} sandboxes live already", reply.args[0]))),
-            other => Err(LaunchFailure::Keeper(format!("it answered {other:?}"))),
-        }
-    }
-
-    async fn end(&self, sandbox: u64) {
-        // A keeper that is gone has no sandboxes left.
-        let _ = self.link.ask(Frame::new(END_SANDBOX, sandbox), &[], &[]).await;
-    }
-}
-
-fn record_file(record: &SandboxRecord) -> std::io::Result<OwnedFd> {
+pub(super) fn record_file(record: &SandboxRecord) -> std::io::Result<OwnedFd> {
     memfd::with_bytes(c"dunlin-sandbox", &serde_json::to_vec(record).unwrap_or_default())
 }

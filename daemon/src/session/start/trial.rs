@@ -11,10 +11,7 @@ use crate::{
     keeper::control::{Ended, Refusal},
     launch::plan::LaunchPlan,
     sandbox::{Established, LaunchFailure, LaunchPort, Want, Watched},
-    session::{
-        SessionError, ending, excerpt,
-        sandboxes::{Port, SandboxRecord},
-    },
+    session::{SessionError, ending, excerpt, port::Port, sandboxes::SandboxRecord},
 };
 
 /// A command that only looks is done by then.
@@ -76,7 +73,7 @@ impl Trial<'_> {
         };
         let in_time = timeout(PATIENCE, session.settled()).await.is_ok();
         ending::terminate(&starter.link, &session, Duration::ZERO).await?;
-        let read = excerpt::of(&session, 0, session.log.end(), OUTPUT_MAX_BYTES);
+        let read = excerpt::aside(&session, 0, session.log.end(), OUTPUT_MAX_BYTES).await;
         ending::remove(starter, &session).await?;
         match session.live().ended {
             Ended::Status(status) if in_time => Ok((exit_code(status), read?.stdout)),
