@@ -236,6 +236,7 @@ fn refusal(error: &SandboxError) -> Option<Finding> {
         | SandboxError::Guard { .. }
         | SandboxError::View { .. }
         | SandboxError::Silent { .. }
+        | SandboxError::NotKept(_)
         | SandboxError::Unkept { .. } => None,
     }
 }

@@ -1,12 +1,12 @@
 //! Owns the tests of `doctor`.
 
-use std::sync::Mutex;
+use std::{io, sync::Mutex};
 
 use super::*;
 use crate::{
     launch::plan::LaunchPlan,
     sandbox::{
-        LaunchFailure, Watched,
+        LaunchFailure, Residue, Watched,
         probe::UserNamespaces,
         samples::{machine, want},
     },
@@ -23,6 +23,10 @@ struct Keeper {
 }
 
 impl LaunchPort for Keeper {
+    fn noting(&self) -> impl Fn(&Residue) -> io::Result<()> + Send + 'static {
+        |_| Ok(())
+    }
+
     async fn launch(&self, plan: &LaunchPlan, _: Watched) -> Result<u64, LaunchFailure> {
         let asked = |layer: &&Layer| match layer {
             Layer::UserNamespace => plan.namespaces.user,

@@ -70,8 +70,11 @@ impl DaemonService for DaemonsService {
         let name = format!("doctor {}", ids::new_id());
         // In a task of its own: a client that leaves in the middle must leave no sandbox behind.
         let examining = tokio::spawn(async move {
-            let trial = Trial { starter: &starter, placement: &placement };
-            doctor::examine(&trial, &want, &name, &starter.machine).await
+            let port = starter.sandboxes.port(&starter.link, ids::new_id());
+            let trial = Trial { starter: &starter, placement: &placement, port };
+            let report = doctor::examine(&trial, &want, &name, &starter.machine).await;
+            starter.sandboxes.forget(&trial.port.id);
+            report
         });
         let report = examining.await.map_err(|error| SessionError::Internal(error.to_string()))?;
         Ok(Response::new(v1::DoctorResponse {

@@ -73,6 +73,7 @@ fn sandbox(error: &SandboxError) -> (Code, &'static str) {
         SandboxError::Launch { .. } => (Code::FailedPrecondition, "LAUNCH"),
         SandboxError::Missing { .. } => (Code::FailedPrecondition, "MISSING"),
         SandboxError::View { .. } => (Code::FailedPrecondition, "VIEW"),
+        SandboxError::NotKept(_) => (Code::FailedPrecondition, "STATE"),
         SandboxError::Silent { .. } => (Code::FailedPrecondition, "SILENT"),
         SandboxError::Keeper(_) => (Code::Unavailable, "KEEPER"),
     }

@@ -5,6 +5,7 @@
 
 use std::{
     future::Future,
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -55,6 +56,8 @@ pub struct Watched {
 
 /// The one who launches: the keeper, behind the worker's link.
 pub trait LaunchPort {
+    /// Writes down what is about to be made on the host, on another thread: whoever comes after a death in the middle removes it.
+    fn noting(&self) -> impl Fn(&Residue) -> io::Result<()> + Send + 'static;
     /// Launches a sandbox and waits until it serves. The number names it from then on.
     fn launch(
         &self,
@@ -125,9 +128,9 @@ pub async fn establish<P: LaunchPort>(
     let mut policy = aside(place, move || policy::resolve(&with_real_home(&wanted), &seen)).await??;
     policy.key = SandboxKey::of(want, machine);
     loop {
-        let (wanted, seen) = (policy.clone(), machine.clone());
+        let (wanted, seen, note) = (policy.clone(), machine.clone(), port.noting());
         let looked = aside(place, move || {
-            let mut prepared = prepare(&wanted, &seen)?;
+            let mut prepared = prepare(&wanted, &seen, &note)?;
             let counted = count(&wanted, &seen, &mut prepared);
             Ok::<_, SandboxError>((prepared, counted))
         });
@@ -233,7 +236,11 @@ fn less(policy: Policy, failure: LaunchFailure, machine: &Machine) -> Result<Pol
 }
 
 /// Looks at the files, makes what the plan needs and plans. What was made before an error is removed again.
-fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError> {
+fn prepare(
+    policy: &Policy,
+    machine: &Machine,
+    note: &dyn Fn(&Residue) -> io::Result<()>,
+) -> Result<Prepared, SandboxError> {
     let stand_in = residue::stand_in(machine, &policy.key);
     let places = Places::of(policy, machine.uid, &stand_in);
     if policy.isolation == Isolation::None {
@@ -247,11 +254,20 @@ fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError>
     let mut made = Made::default();
     let mut view = FsView::gather(policy, &grants, &plan::conditions(machine))?;
     view.accounts = accounts::gather(&policy.caller, &places.home);
-    if policy.workspace_access == Access::Write && policy.layers.namespaces.mount {
+    let mounts = policy.layers.namespaces.mount;
+    let holds = policy.workspace_access == Access::Write && mounts;
+    let placeholders =
+        if holds { view.repositories.missing(&policy.profile.git).collect() } else { Vec::new() };
+    let stand_in_made = (!mounts).then(|| stand_in.clone());
+    let about_to_be = Residue { placeholders, stand_in: stand_in_made, ..Residue::default() };
+    if about_to_be != Residue::default() {
+        note(&about_to_be).map_err(SandboxError::NotKept)?;
+    }
+    if holds {
         made.0.hold_placeholders(&view.repositories, &policy.profile.git)?;
     }
     let binds = Binds::of(policy, &grants, &view, &places, &machine.daemon_directories);
-    if !policy.layers.namespaces.mount {
+    if !mounts {
         let home = &policy.caller.home;
         made.0.stand_in = Some(stand_in.clone());
         residue::make_stand_in(&stand_in, &places, &view.git_config, home, &binds.below(home))?;

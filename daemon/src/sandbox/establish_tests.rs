@@ -1,6 +1,10 @@
 //! Owns the tests of `establish`.
 
-use std::sync::Mutex;
+use std::{
+    fs,
+    sync::{Mutex, mpsc},
+    time::Duration,
+};
 
 use super::*;
 use crate::sandbox::samples::{machine, want};
@@ -12,6 +16,10 @@ struct Refusing {
 }
 
 impl LaunchPort for Refusing {
+    fn noting(&self) -> impl Fn(&Residue) -> io::Result<()> + Send + 'static {
+        |_| Ok(())
+    }
+
     async fn launch(&self, plan: &LaunchPlan, _: Watched) -> Result<u64, LaunchFailure> {
         let mut launched = self.launched.lock().unwrap();
         launched.push(plan.clone());
@@ -45,6 +53,53 @@ fn run(layers: &[Layer], isolation: Isolation) -> (Result<Established, SandboxEr
     }
     let launches = port.launched.lock().unwrap().len();
     (result, launches)
+}
+
+/// A keeper that launches everything, and writes down nothing before it is told to.
+struct Slow {
+    noted: mpsc::Sender<Residue>,
+    told: Mutex<Option<mpsc::Receiver<()>>>,
+}
+
+impl LaunchPort for Slow {
+    fn noting(&self) -> impl Fn(&Residue) -> io::Result<()> + Send + 'static {
+        let (noted, told) = (self.noted.clone(), self.told.lock().unwrap().take().unwrap());
+        move |residue| {
+            told.recv_timeout(Duration::from_secs(60)).map_err(io::Error::other)?;
+            noted.send(residue.clone()).map_err(io::Error::other)
+        }
+    }
+
+    async fn launch(&self, _: &LaunchPlan, _: Watched) -> Result<u64, LaunchFailure> {
+        Ok(1)
+    }
+
+    async fn end(&self, _sandbox: u64) {}
+}
+
+#[tokio::test]
+async fn others_go_on_while_a_plan_is_made_and_what_it_makes_is_written_down_before() {
+    let place = tempfile::tempdir().unwrap();
+    let workspace = fs::canonicalize(place.path()).unwrap();
+    let git = workspace.join(".git");
+    fs::create_dir_all(git.join("objects")).unwrap();
+    fs::write(git.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+    let wish = Want { workspace, ..want("workspace-write") };
+    let ((noted, about_to_be), (tell, told)) = (mpsc::channel(), mpsc::channel());
+    let port = Slow { noted, told: Mutex::new(Some(told)) };
+    let machine = machine();
+    // On one thread: whoever holds it keeps the other from going on.
+    let other = async move {
+        let before = git.join("commondir").exists();
+        tell.send(()).unwrap();
+        before
+    };
+    let (made, was_there) = tokio::join!(establish(&port, &wish, &machine), other);
+    let made = made.unwrap().residue;
+    assert!(!was_there && made.placeholders.iter().all(|path| path.exists()));
+    assert_eq!(about_to_be.recv().unwrap().placeholders, made.placeholders);
+    assert_eq!(made.placeholders.len(), 4);
+    made.remove();
 }
 
 #[test]

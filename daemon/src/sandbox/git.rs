@@ -156,6 +156,12 @@ impl Repositories {
         guards.map(|guard| (&guard.path, guard.placeholder))
     }
 
+    /// Where placeholders are put now, because nothing is there.
+    pub fn missing(&self, git: &Git) -> impl Iterator<Item = PathBuf> {
+        let paths = self.placeholders(git).map(|(path, _)| path);
+        paths.filter(|path| fs::symlink_metadata(path).is_err()).cloned()
+    }
+
     /// A `.git` file: a linked worktree, a submodule, or somebody's trick.
     fn take_linked(&mut self, dot_git: &Path, workspace: &Path) -> Result<(), SandboxError> {
         let text = regular::read(dot_git).map_err(unreadable(dot_git))?;

@@ -135,6 +135,11 @@ pub enum SandboxError {
         /// How long was waited.
         waited: Duration,
     },
+    /// What is made for a sandbox cannot be kept in mind.
+    #[error(
+        "what a sandbox needs on the host cannot be written down: {0}; see the disk of the state directory (`dunlin daemon status`)"
+    )]
+    NotKept(std::io::Error),
     /// The process that launches sandboxes did not answer.
     #[error("the keeper cannot launch a sandbox: {0}; see `dunlin daemon logs`")]
     Keeper(String),

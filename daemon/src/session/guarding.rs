@@ -22,7 +22,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Record, SessionError, registry::Registry, sandboxes::SandboxRecord};
+use super::{
+    Record, SessionError,
+    registry::Registry,
+    sandbox_record::{SandboxRecord, clear_the_past},
+};
 use crate::{
     audit::Audit,
     keeper::control::{END_SANDBOX, Frame, MEND_SANDBOX, Refusal, SET_RECORD},
@@ -130,19 +134,19 @@ impl Guarding {
     /// Goes on with sandboxes of an earlier worker: nobody watched meanwhile.
     pub fn resume(&self, sandboxes: Vec<SandboxRecord>) {
         let kept: Vec<PathBuf> = sandboxes.iter().map(|sandbox| self.file(&sandbox.id)).collect();
+        for sandbox in sandboxes.into_iter().filter(|sandbox| sandbox.guarded) {
+            let known = known(&self.file(&sandbox.id));
+            known.iter().for_each(|known| known.late.adopt());
+            let all = self.clone();
+            tokio::spawn(async move { all.resume_one(sandbox, known).await });
+        }
         let files = fs::read_dir(&self.directory).into_iter().flatten().flatten().map(|entry| entry.path());
         for forgotten in files.filter(|path| !kept.contains(path)) {
-            // Of a keeper that is gone. What stays is looked at by nobody.
-            let _ = fs::remove_file(forgotten);
-        }
-        for sandbox in sandboxes.into_iter().filter(|sandbox| sandbox.guarded) {
-            let all = self.clone();
-            tokio::spawn(async move { all.resume_one(sandbox).await });
+            clear_the_past(known(&forgotten).unwrap_or_default().late, forgotten);
         }
     }
 
-    async fn resume_one(self, sandbox: SandboxRecord) {
-        let known = self.known(&sandbox.id);
+    async fn resume_one(self, sandbox: SandboxRecord, known: Option<Known>) {
         let lost = |why: String| Breach::At(PathBuf::from(&sandbox.workspace), why);
         let armed = match known {
             None => Err(lost("what was guarded is not known any more".into())),
@@ -154,7 +158,6 @@ impl Guarding {
             Ok(armed) => armed,
             Err(breach) => return self.end(&sandbox, breach).await,
         };
-        known.late.adopt();
         let mut post = Post { all: self.clone(), sandbox, known, watch };
         match post.round(everything()).await {
             Ok(()) => self.man(post),
@@ -173,7 +176,7 @@ impl Guarding {
     /// Removes what is known of one that was stopped, and what was put in place since it was made. Asks file systems.
     pub fn forget(&self, sandbox: &SandboxRecord) {
         // None is kept of one that was not guarded.
-        if let Some(known) = self.known(&sandbox.id) {
+        if let Some(known) = known(&self.file(&sandbox.id)) {
             known.late.remove();
         }
         let _ = fs::remove_file(self.file(&sandbox.id));
@@ -185,10 +188,6 @@ impl Guarding {
         let number = post.sandbox.number;
         let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
         posts.insert(number, tokio::spawn(post.run()).abort_handle());
-    }
-
-    fn known(&self, sandbox: &str) -> Option<Known> {
-        serde_json::from_slice(&fs::read(self.file(sandbox)).ok()?).ok()
     }
 
     fn file(&self, sandbox: &str) -> PathBuf {
@@ -413,6 +412,10 @@ impl Post {
     fn at_workspace(&self, why: String) -> Breach {
         Breach::At(PathBuf::from(&self.sandbox.workspace), why)
     }
+}
+
+fn known(file: &Path) -> Option<Known> {
+    serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
 
 fn everything() -> Happened {

@@ -27,6 +27,7 @@ pub mod record;
 pub mod recorder;
 pub mod registry;
 pub mod retention;
+pub mod sandbox_record;
 pub mod sandboxes;
 pub mod start;
 pub mod state;

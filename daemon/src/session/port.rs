@@ -1,30 +1,38 @@
 //! The keeper as `sandbox` sees it: launches and ends sandboxes.
 
-use std::os::fd::AsFd;
+use std::{io, os::fd::AsFd};
 
-use super::sandboxes::{SandboxRecord, record_file};
+use super::sandbox_record::{Kept, KeptFiles, SandboxRecord};
 use crate::{
     keeper::control::{END_SANDBOX, Frame, LAUNCH_SANDBOX, Refusal},
     launch::plan::{LaunchPlan, Layer},
     link::Link,
-    sandbox::{LaunchFailure, LaunchPort, Watched},
+    sandbox::{LaunchFailure, LaunchPort, Residue, Watched},
     sys::memfd,
 };
 
-/// The keeper, as `sandbox` sees it.
-#[derive(Clone)]
+/// The keeper, as it is asked for one sandbox.
 pub struct Port {
     /// The link.
     pub link: Link,
+    /// Where is kept what the sandbox has on the host.
+    pub files: KeptFiles,
+    /// Its id.
+    pub id: String,
 }
 
 impl LaunchPort for Port {
+    fn noting(&self) -> impl Fn(&Residue) -> io::Result<()> + Send + 'static {
+        let (files, id) = (self.files.clone(), self.id.clone());
+        move |residue| files.write(&id, &Kept { residue: residue.clone(), ..Kept::default() })
+    }
+
     async fn launch(&self, plan: &LaunchPlan, watched: Watched) -> Result<u64, LaunchFailure> {
         let failed = |error: &dyn std::fmt::Display| LaunchFailure::Keeper(error.to_string());
         let birth = plan.namespaces.at_birth().bits() as u64;
         let plan = postcard::to_stdvec(plan).map_err(|error| failed(&error))?;
         let plan = memfd::with_bytes(c"dunlin-plan", &plan).map_err(|error| failed(&error))?;
-        let record = record_file(&SandboxRecord::default()).map_err(|error| failed(&error))?;
+        let record = SandboxRecord::default().to_file().map_err(|error| failed(&error))?;
         let fds = [plan.as_fd(), record.as_fd()];
         let order = Frame::new(LAUNCH_SANDBOX, 0).arg(0, watched.memory_max_bytes).arg(1, birth);
         let order = order.arg(2, watched.disk_reserve_bytes);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the keeper is asked in the very words of every other start. The session is forgotten whatever comes of it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use tokio::time::timeout;
 
@@ -10,7 +10,7 @@ use super::{Placement, Start, Starter, start_refused};
 use crate::{
     keeper::control::{Ended, Refusal},
     launch::plan::LaunchPlan,
-    sandbox::{Established, LaunchFailure, LaunchPort, Want, Watched},
+    sandbox::{Established, LaunchFailure, LaunchPort, Residue, Want, Watched},
     session::{SessionError, ending, excerpt, port::Port, sandboxes::SandboxRecord},
 };
 
@@ -26,15 +26,21 @@ pub struct Trial<'a> {
     pub starter: &'a Starter,
     /// Where it would be.
     pub placement: &'a Placement,
+    /// The keeper, for its sandbox.
+    pub port: Port,
 }
 
 impl LaunchPort for Trial<'_> {
+    fn noting(&self) -> impl Fn(&Residue) -> io::Result<()> + Send + 'static {
+        self.port.noting()
+    }
+
     async fn launch(&self, plan: &LaunchPlan, watched: Watched) -> Result<u64, LaunchFailure> {
-        Port { link: self.starter.link.clone() }.launch(plan, watched).await
+        self.port.launch(plan, watched).await
     }
 
     async fn end(&self, sandbox: u64) {
-        Port { link: self.starter.link.clone() }.end(sandbox).await;
+        self.port.end(sandbox).await;
     }
 }
 
