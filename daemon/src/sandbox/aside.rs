@@ -74,9 +74,9 @@ mod tests {
         let (answer, answered) = mpsc::channel::<()>();
         let (made, heard) = mpsc::channel();
         let look = move || (answered.recv_timeout(PATIENCE), Made(made));
-        let looked = within(Duration::from_millis(1), Path::new("/work/app"), look).await;
+        let looked = within(Duration::from_millis(1), Path::new("/srv/app"), look).await;
         let message = looked.map(drop).unwrap_err().to_string();
-        assert!(message.contains("/work/app") && message.contains("does not answer"), "{message}");
+        assert!(message.contains("/srv/app") && message.contains("does not answer"), "{message}");
         assert!(heard.try_recv().is_err(), "it is not made yet");
         answer.send(()).unwrap();
         assert_eq!(heard.recv_timeout(PATIENCE), Ok("removed"));

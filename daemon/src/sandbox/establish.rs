@@ -21,7 +21,7 @@ use super::{
     limits,
     mounts::Mounts,
     places::Places,
-    plan, policy, remedy, residue,
+    plain, plan, policy, remedy, residue,
     residue::Residue,
     root::{Binds, Shown},
     view::FsView,
@@ -213,8 +213,12 @@ fn refuse_second_names(guards: &[Guard]) -> Result<(), SandboxError> {
     };
     let mut files = held.flat_map(|guard| [vec![guard.path().to_path_buf()], inside(guard)].concat());
     files.find(has_two).map_or(Ok(()), |path| {
-        let own = format!("cp -p '{0}' '{0}.own' && mv '{0}.own' '{0}'", path.display());
-        let why = format!("it has a second name (a hard link); make it a file of its own: {own}");
+        // Whoever made another name may have made it for a shell.
+        let how = match plain::is_a_word(&path) {
+            true => format!("cp -p '{0}' '{0}.own' && mv '{0}.own' '{0}'", path.display()),
+            false => "copy it, and move the copy over it".to_owned(),
+        };
+        let why = format!("it has a second name (a hard link); make it a file of its own: {how}");
         Err(SandboxError::Guard { path, why })
     })
 }
@@ -293,7 +297,7 @@ fn closed_to_root(policy: &Policy, machine: &Machine) -> Option<String> {
         format!(
             "{} belongs to user {owner}, and root has no capability inside: it cannot write there; run dunlin as that user \
              (setpriv --reuid {owner} --regid {group} --clear-groups), or chown it",
-            path.display()
+            plain::path(path)
         )
     })
 }

@@ -102,6 +102,31 @@ async fn others_go_on_while_a_plan_is_made_and_what_it_makes_is_written_down_bef
     made.remove();
 }
 
+/// What is told of a hook of this name that has a second one.
+fn told_of_linked_hook(name: &str) -> (String, String) {
+    let place = tempfile::tempdir().unwrap();
+    let workspace = fs::canonicalize(place.path()).unwrap();
+    let hooks = workspace.join(".git/hooks");
+    fs::create_dir_all(&hooks).unwrap();
+    fs::write(workspace.join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
+    fs::write(hooks.join(name), "").unwrap();
+    fs::hard_link(hooks.join(name), workspace.join("second")).unwrap();
+    let wish = Want { workspace, ..want("workspace-write") };
+    let port = Refusing { layers: Vec::new(), launched: Mutex::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(establish(&port, &wish, &machine())).unwrap_err().told()
+}
+
+#[test]
+fn no_name_that_a_command_chose_is_put_into_a_command_for_people() {
+    let (what, next_step) = told_of_linked_hook("pre-commit");
+    assert!(what.contains("hooks/pre-commit cannot be protected: it has a second name"), "{what}");
+    assert!(next_step.contains("cp -p '/") && next_step.contains("pre-commit.own'"), "{next_step}");
+    let (what, next_step) = told_of_linked_hook("pre'; touch PWNED; '\n");
+    assert!(what.contains("pre'; touch PWNED; '\\n cannot be protected"), "{what}");
+    assert_eq!(next_step, "make it a file of its own: copy it, and move the copy over it");
+}
+
 #[test]
 fn what_works_is_launched_once_and_nothing_is_weak() {
     let (result, launches) = run(&[], Isolation::Strict);

@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 
-use super::Machine;
+use super::{Machine, plain::plain};
 use crate::launch::plan::Layer;
 
 /// What a layer is called.
@@ -38,8 +38,9 @@ pub fn name(layer: Layer) -> &'static str {
 
 /// What was attempted and what the kernel said, if it said anything.
 pub fn cause(errno: i32, attempted: &str) -> String {
+    let attempted = plain(attempted);
     if errno == 0 {
-        return attempted.to_owned();
+        return attempted;
     }
     let errno = Errno::from_raw(errno);
     format!("{attempted}: {} ({errno:?})", errno.desc())

@@ -36,6 +36,7 @@ use crate::{
     sandbox::{
         Residue,
         guards::Guard,
+        plain,
         watch::{Happened, Watch},
         worktrees::Pointer,
     },
@@ -202,8 +203,8 @@ impl Guarding {
         let note = format!(
             "the sandbox was ended: {} was replaced or changed from outside and was not protected for a moment, and {why}; look at \
              it before you run git in {}",
-            path.display(),
-            sandbox.workspace
+            plain::path(&path),
+            plain::plain(&sandbox.workspace)
         );
         tracing::error!(sandbox = sandbox.id, "{note}");
         self.audit.note("sandbox.breached", about(sandbox, &path, &[("why", why.into())]));

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::sandboxes::SandboxRecord;
-use crate::profiles::Profiles;
+use crate::{profiles::Profiles, sandbox::plain};
 
 /// The notes, one sentence each. `unseen` are entries of PATH that the sandbox does not show; `profiles` know of the workspace's own,
 /// for who would act on it.
@@ -20,7 +20,7 @@ pub fn of_session(
             format!(
                 "PATH entry {} is not in this sandbox, which was made for another PATH; `dunlin sandbox end {}` and the \
                  next command gets a new one",
-                entry.display(),
+                plain::path(entry),
                 sandbox.id
             )
         })

@@ -200,7 +200,7 @@ mod tests {
     fn what_is_long_is_on_disk_and_the_keeper_gets_what_the_next_worker_reads() {
         let state = tempfile::tempdir().unwrap();
         let files = KeptFiles::new(state.path());
-        let placeholders = (0..2000).map(|number| PathBuf::from(format!("/work/{number:0100}"))).collect();
+        let placeholders = (0..2000).map(|number| PathBuf::from(format!("/srv/{number:0100}"))).collect();
         let residue = Residue { placeholders, ..Residue::default() };
         let kept = Kept { residue, resolved_profile: "a = 1".into(), ..Kept::default() };
         let mut record = SandboxRecord { id: "abc".into(), key: "k".into(), ..SandboxRecord::default() };
