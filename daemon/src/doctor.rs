@@ -233,6 +233,7 @@ fn refusal(error: &SandboxError) -> Option<Finding> {
         SandboxError::Keeper(why) => Some(finding("keeper", State::Missing, why, "see `dunlin daemon logs`")),
         SandboxError::Workspace { .. }
         | SandboxError::Missing { .. }
+        | SandboxError::Moved { .. }
         | SandboxError::Guard { .. }
         | SandboxError::View { .. }
         | SandboxError::Silent { .. }

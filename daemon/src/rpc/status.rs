@@ -84,6 +84,7 @@ fn sandbox(error: &SandboxError) -> (Code, &'static str) {
             (Code::FailedPrecondition, "UNENFORCEABLE")
         }
         SandboxError::Launch { .. } => (Code::FailedPrecondition, "LAUNCH"),
+        SandboxError::Moved { .. } => (Code::FailedPrecondition, "MOVED"),
         SandboxError::Missing { .. } => (Code::FailedPrecondition, "MISSING"),
         SandboxError::View { .. } => (Code::FailedPrecondition, "VIEW"),
         SandboxError::NotKept(_) => (Code::FailedPrecondition, "STATE"),

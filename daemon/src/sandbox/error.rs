@@ -56,6 +56,11 @@ pub enum SandboxError {
         /// The next step.
         remedy: String,
     },
+    /// A file of the plan lay somewhere else when init came there, twice.
+    Moved {
+        /// What was attempted, and the kernel's answer.
+        why: String,
+    },
     /// The profile, or a widening of it, names something that is not there.
     Missing {
         /// The key of the profile.
@@ -98,6 +103,10 @@ impl SandboxError {
                 format!("{remedy}, or make the limit soft in the profile"),
             ),
             Self::Launch { what, why, remedy, .. } => (format!("{what} failed: {why}"), remedy.clone()),
+            Self::Moved { why } => (
+                format!("a file moved while the sandbox was made: {why}"),
+                "run it again, once nothing moves it any more".to_owned(),
+            ),
             Self::Missing { key, path } => (
                 format!("{key} names {}, which does not exist", plain::path(path)),
                 "make it, or take it out of the profile".to_owned(),

@@ -127,6 +127,7 @@ pub async fn establish<P: LaunchPort>(
     let (wanted, seen) = (want.clone(), machine.clone());
     let mut policy = aside(place, move || policy::resolve(&with_real_home(&wanted), &seen)).await??;
     policy.key = SandboxKey::of(want, machine);
+    let mut moved = false;
     loop {
         let (wanted, seen, note) = (policy.clone(), machine.clone(), port.noting());
         let looked = aside(place, move || {
@@ -143,6 +144,13 @@ pub async fn establish<P: LaunchPort>(
             Ok(sandbox_id) => return guarded(port, sandbox_id, policy, prepared).await,
             Err(failure) => {
                 aside(place, move || drop(prepared)).await?;
+                // A new look finds it where it is now; what nobody knows to be there is nothing to do without.
+                if let Some(why) = moved_place(&failure) {
+                    if std::mem::replace(&mut moved, true) {
+                        return Err(SandboxError::Moved { why });
+                    }
+                    continue;
+                }
                 policy = less(policy, failure, machine)?;
             }
         }
@@ -228,6 +236,16 @@ fn with_real_home(want: &Want) -> Want {
     let mut want = want.clone();
     want.caller.home = std::fs::canonicalize(&want.caller.home).unwrap_or_else(|_| PathBuf::from("/"));
     want
+}
+
+/// What was attempted with a file that lay there no more, if that is why.
+fn moved_place(failure: &LaunchFailure) -> Option<String> {
+    match failure {
+        LaunchFailure::Layer { layer, errno, attempted } if remedy::has_moved(*layer, *errno, attempted) => {
+            Some(remedy::cause(*errno, attempted))
+        }
+        _ => None,
+    }
 }
 
 fn less(policy: Policy, failure: LaunchFailure, machine: &Machine) -> Result<Policy, SandboxError> {

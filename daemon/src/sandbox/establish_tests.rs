@@ -102,6 +102,52 @@ async fn others_go_on_while_a_plan_is_made_and_what_it_makes_is_written_down_bef
     made.remove();
 }
 
+/// A keeper under whose first launches a file is moved.
+struct Moving {
+    times: u64,
+    launched: Mutex<u64>,
+}
+
+impl LaunchPort for Moving {
+    fn noting(&self) -> impl Fn(&Residue) -> io::Result<()> + Send + 'static {
+        |_| Ok(())
+    }
+
+    async fn launch(&self, _: &LaunchPlan, _: Watched) -> Result<u64, LaunchFailure> {
+        let mut launched = self.launched.lock().unwrap();
+        *launched += 1;
+        let attempted = "pinning /srv/app/.git/commondir".to_owned();
+        let errno = nix::libc::ENOENT;
+        let failed = LaunchFailure::Layer { layer: Layer::Mounts, errno, attempted };
+        if *launched > self.times { Ok(*launched) } else { Err(failed) }
+    }
+
+    async fn end(&self, _sandbox: u64) {}
+}
+
+#[test]
+fn a_file_that_was_moved_is_looked_for_again_and_never_done_without() {
+    let place = tempfile::tempdir().unwrap();
+    let workspace = fs::canonicalize(place.path()).unwrap();
+    let wish = Want { workspace, isolation: Some(Isolation::BestEffort), ..want("workspace-write") };
+    let check = |times, launches, is_made| {
+        let port = Moving { times, launched: Mutex::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let result = runtime.block_on(establish(&port, &wish, &machine()));
+        assert_eq!(*port.launched.lock().unwrap(), launches);
+        match result {
+            Ok(made) => assert!(is_made && made.policy.weakenings.is_empty(), "{:?}", made.policy.weakenings),
+            Err(error) => {
+                let (what, next_step) = error.told();
+                assert!(!is_made && what.contains("commondir: No such file or directory (ENOENT)"), "{what}");
+                assert_eq!(next_step, "run it again, once nothing moves it any more");
+            }
+        }
+    };
+    check(1, 2, true);
+    check(2, 2, false);
+}
+
 /// What is told of a hook of this name that has a second one.
 fn told_of_linked_hook(name: &str) -> (String, String) {
     let place = tempfile::tempdir().unwrap();

@@ -46,6 +46,14 @@ pub fn cause(errno: i32, attempted: &str) -> String {
     format!("{attempted}: {} ({errno:?})", errno.desc())
 }
 
+/// Whether a layer failed because a file of the plan lay there no more: somebody moved it, perhaps to be let out of it. The kernel lacks
+/// nothing then. What init does with no file of the plan, it names without a path.
+pub fn has_moved(layer: Layer, errno: i32, attempted: &str) -> bool {
+    let opens_files = matches!(layer, Layer::Mounts | Layer::Overlay | Layer::Landlock);
+    let is_elsewhere = [Errno::ENOENT, Errno::ELOOP, Errno::ENOTDIR].contains(&Errno::from_raw(errno));
+    opens_files && is_elsewhere && attempted.contains('/')
+}
+
 /// The next step for somebody who wants this layer here.
 pub fn mend(layer: Layer, machine: &Machine) -> String {
     match layer {
