@@ -301,7 +301,8 @@ fn prepare(
     refuse_second_names(&guards)?;
     let born = identities(&guards);
     let closed = closed_to_root(policy, machine);
-    let notes = view.repositories.notes.into_iter().chain(disks.notes).chain(closed).collect();
+    // What a repository can make many of comes last.
+    let notes = closed.into_iter().chain(disks.notes).chain(view.repositories.notes).collect();
     Ok(Prepared { plan, places, made, guards, born, notes })
 }
 

@@ -36,7 +36,7 @@ use crate::{
     sandbox::{
         Residue,
         guards::Guard,
-        plain,
+        plain::plain,
         watch::{Happened, Watch},
         worktrees::Pointer,
     },
@@ -200,12 +200,13 @@ impl Guarding {
         let Breach::At(path, why) = breach else { return };
         // A keeper that is gone has no sandboxes left.
         let _ = self.link.ask(Frame::new(END_SANDBOX, sandbox.number), &[], &[]).await;
-        let note = format!(
+        // In one line, and whole: it is one a sandbox.
+        let note = plain(&format!(
             "the sandbox was ended: {} was replaced or changed from outside and was not protected for a moment, and {why}; look at \
              it before you run git in {}",
-            plain::path(&path),
-            plain::plain(&sandbox.workspace)
-        );
+            path.display(),
+            sandbox.workspace
+        ));
         tracing::error!(sandbox = sandbox.id, "{note}");
         self.audit.note("sandbox.breached", about(sandbox, &path, &[("why", why.into())]));
         let sessions = self.registry.all().into_iter();

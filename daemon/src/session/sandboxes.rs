@@ -16,6 +16,7 @@ pub use super::sandbox_record::SandboxRecord;
 use super::{
     SessionError,
     guarding::Guarding,
+    notes,
     port::Port,
     sandbox_record::{KeptFiles, RECORD_MAX_BYTES, clear_the_past},
 };
@@ -136,7 +137,7 @@ impl Sandboxes {
             profile: policy.profile.name,
             weakenings: policy.weakenings,
             created_unix_ms: unix_ms(),
-            notes: established.reported,
+            notes: notes::bounded(established.reported),
             search_path: policy.caller.path,
             places: established.places,
             residue: established.residue,
