@@ -46,6 +46,9 @@ use crate::{
 /// A mending that takes longer than this is none.
 const MENDING_PATIENCE: Duration = Duration::from_secs(5);
 
+/// While the keeper mends as many sandboxes as it can, it is asked again after this long.
+const CROWDED: Duration = Duration::from_millis(20);
+
 /// How long git may take to remove the directory of a worktree or submodule, name by name: a placeholder that returns in the middle
 /// makes it fail. What is written there meanwhile is judged like all that was in the open.
 const LEAVING: Duration = Duration::from_millis(50);
@@ -400,8 +403,15 @@ impl Post {
         let steps = postcard::to_stdvec(steps).map_err(|error| SessionError::Internal(error.to_string()))?;
         let steps = memfd::with_bytes(c"dunlin-steps", &steps)?;
         let result = memfd::create(c"dunlin-found")?;
-        let frame = Frame::new(MEND_SANDBOX, self.sandbox.number);
-        let reply = self.all.link.ask(frame, &[], &[steps.as_fd(), result.as_fd()]).await?;
+        let fds = [steps.as_fd(), result.as_fd()];
+        let reply = loop {
+            let reply = self.all.link.ask(Frame::new(MEND_SANDBOX, self.sandbox.number), &[], &fds).await?;
+            // The keeper mends only so many at once; whoever asks gives up in time.
+            if reply.refusal != Refusal::Limit {
+                break reply;
+            }
+            sleep(CROWDED).await;
+        };
         let bytes = memfd::read_all(result.as_fd(), FOUND_MAX_BYTES)?;
         Ok((reply.refusal, reply.args[1] as i32, reply.tail, bytes))
     }

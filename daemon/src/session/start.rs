@@ -136,7 +136,8 @@ impl Starter {
         let _name = self.registry.reserve(&start.name, &key_text(start.key))?;
         let (want, cwd) = self.want_and_cwd(&start.placement).await?;
         let policy = policy::resolve(&want, &self.machine)?;
-        check_inside(&cwd, &policy)?;
+        let (begins, wanted) = (cwd.clone(), policy.clone());
+        aside(&want.workspace, move || check_inside(&begins, &wanted)).await??;
         let wish = Wish {
             actor: &start.actor,
             asking: &start.asking,
@@ -343,7 +344,8 @@ fn existing_directory(what: &str, path: &Path) -> Result<PathBuf, SessionError> 
     Ok(resolved)
 }
 
-/// A command starts where its sandbox has something: in the workspace, or in a directory the profile opens.
+/// A command starts where its sandbox has something: in the workspace, or in a directory the profile opens, also through a link. Asks
+/// file systems.
 fn check_inside(cwd: &Path, policy: &Policy) -> Result<(), SessionError> {
     if policy.isolation == Isolation::None || cwd.starts_with(&policy.workspace) {
         return Ok(());
@@ -353,7 +355,9 @@ fn check_inside(cwd: &Path, policy: &Policy) -> Result<(), SessionError> {
         PathEntry::At(path) => Some(path.place(&policy.caller.home, &policy.workspace)),
         PathEntry::All(_) => None,
     });
-    if places.any(|place| cwd.starts_with(place)) {
+    // The cwd's own links are followed already.
+    let holds = |place: PathBuf| place.canonicalize().is_ok_and(|real| cwd.starts_with(real));
+    if places.any(|place| cwd.starts_with(&place) || holds(place)) {
         return Ok(());
     }
     let what = format!("cwd {} lies outside the workspace {}", cwd.display(), policy.workspace.display());
