@@ -18,6 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::{
+    runtime::Handle,
     task::{AbortHandle, block_in_place},
     time::{sleep, timeout},
 };
@@ -120,8 +121,8 @@ impl Guarding {
         post.learn();
         post.store()?;
         let settled = match unsettled {
-            true => post.round(everything()).await,
-            false => post.admit_worktrees(&everything()).await,
+            true => in_place(post.round(everything())),
+            false => in_place(post.admit_worktrees(&everything())),
         };
         if let Err(breach) = settled {
             post.end(breach).await;
@@ -142,7 +143,7 @@ impl Guarding {
             let known = known(&self.file(&sandbox.id));
             known.iter().for_each(|known| known.late.adopt());
             let all = self.clone();
-            tokio::spawn(async move { all.resume_one(sandbox, known).await });
+            tokio::spawn(async move { in_place(all.resume_one(sandbox, known)) });
         }
         let files = fs::read_dir(&self.directory).into_iter().flatten().flatten().map(|entry| entry.path());
         for forgotten in files.filter(|path| !kept.contains(path)) {
@@ -236,9 +237,11 @@ impl Guarding {
 impl Post {
     async fn run(mut self) {
         let breach = self.watch_until_breached().await;
-        // Its end is news that stops this post, and whoever looks is still to be told.
-        self.all.posts.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sandbox.number);
-        self.end(breach).await;
+        // Its end is news that stops this post, and whoever looks is still to be told; of what is found after its end, nobody.
+        let post = self.all.posts.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sandbox.number);
+        if post.is_some() {
+            self.end(breach).await;
+        }
     }
 
     async fn end(&self, breach: Breach) {
@@ -260,7 +263,7 @@ impl Post {
                     Ok(mut ready) => ready.clear_ready(),
                     Err(error) => return self.at_workspace(cannot("watched", &error)),
                 }
-            } else if let Err(breach) = self.round(happened).await {
+            } else if let Err(breach) = in_place(self.round(happened)) {
                 return breach;
             }
         }
@@ -424,6 +427,11 @@ impl Post {
     fn at_workspace(&self, why: String) -> Breach {
         Breach::At(PathBuf::from(&self.sandbox.workspace), why)
     }
+}
+
+/// Looks at files and waits in turn, while others go on elsewhere: a file system may never answer.
+fn in_place<T>(looking: impl Future<Output = T>) -> T {
+    block_in_place(|| Handle::current().block_on(looking))
 }
 
 fn known(file: &Path) -> Option<Known> {
