@@ -38,6 +38,8 @@ pub struct SandboxRecord {
     pub weakenings: Vec<Weakening>,
     /// When it was made, Unix milliseconds.
     pub created_unix_ms: u64,
+    /// The profile as resolved, TOML. It holds values of variables, which may be secrets: never on disk.
+    pub resolved_profile: String,
     /// Where its sessions find HOME and the like.
     pub places: Places,
     /// What is read-only in it is watched from outside.
@@ -46,15 +48,14 @@ pub struct SandboxRecord {
     pub allowed: Vec<String>,
     /// Which sandbox it is; empty while it is being made.
     pub key: String,
+    /// What can be long is in the state directory; an earlier version had it here.
+    pub is_apart: bool,
     /// See [`Kept`].
     #[serde(skip_serializing)]
     pub notes: Vec<String>,
     /// See [`Kept`].
     #[serde(skip_serializing)]
     pub search_path: Vec<PathBuf>,
-    /// See [`Kept`].
-    #[serde(skip_serializing)]
-    pub resolved_profile: String,
     /// See [`Kept`].
     #[serde(skip_serializing)]
     pub residue: Residue,
@@ -79,8 +80,6 @@ pub struct Kept {
     pub notes: Vec<String>,
     /// The entries of PATH that it was made for.
     pub search_path: Vec<PathBuf>,
-    /// The profile as resolved, TOML; empty while it is being made.
-    pub resolved_profile: String,
 }
 
 impl SandboxRecord {
@@ -92,7 +91,7 @@ impl SandboxRecord {
             let what = format!("what is to be written down about the sandbox has {} bytes", bytes.len());
             return Err(SessionError::invalid(
                 what,
-                "give the workspace, HOME or the sandbox a shorter name",
+                "give shorter names, a shorter profile, or shorter values by --env",
             ));
         }
         Ok(memfd::with_bytes(c"dunlin-sandbox", &bytes)?)
@@ -104,9 +103,8 @@ impl SandboxRecord {
         let mut record: Self = serde_json::from_slice(bytes).unwrap_or_default();
         match read(&files.file(&record.id)) {
             Some(kept) => record.take(kept),
-            // An earlier version had all in the keeper's memory.
-            None if !record.resolved_profile.is_empty() => {}
-            None => record.key.clear(),
+            None if record.is_apart => record.key.clear(),
+            None => {}
         }
         record
     }
@@ -117,13 +115,12 @@ impl SandboxRecord {
             residue: self.residue.clone(),
             notes: self.notes.clone(),
             search_path: self.search_path.clone(),
-            resolved_profile: self.resolved_profile.clone(),
         }
     }
 
     fn take(&mut self, kept: Kept) {
-        let Kept { residue, notes, search_path, resolved_profile } = kept;
-        *self = Self { residue, notes, search_path, resolved_profile, ..std::mem::take(self) };
+        let Kept { residue, notes, search_path } = kept;
+        *self = Self { residue, notes, search_path, ..std::mem::take(self) };
     }
 
     /// Takes note of whom the kernel has killed of it for want of memory, and says whether there is somebody new.
@@ -202,15 +199,18 @@ mod tests {
         let files = KeptFiles::new(state.path());
         let placeholders = (0..2000).map(|number| PathBuf::from(format!("/srv/{number:0100}"))).collect();
         let residue = Residue { placeholders, ..Residue::default() };
-        let kept = Kept { residue, resolved_profile: "a = 1".into(), ..Kept::default() };
-        let mut record = SandboxRecord { id: "abc".into(), key: "k".into(), ..SandboxRecord::default() };
+        let kept = Kept { residue, ..Kept::default() };
+        let (id, key, resolved_profile) = ("abc".into(), "k".into(), "SECRET".into());
+        let mut record =
+            SandboxRecord { id, key, resolved_profile, is_apart: true, ..SandboxRecord::default() };
         record.take(kept.clone());
         let bytes = memfd::read_all(record.to_file().unwrap().as_fd(), RECORD_MAX_BYTES).unwrap();
         assert_eq!(SandboxRecord::of_bytes(&bytes, &files).key, "", "without its file it is not complete");
-        files.write("abc", &kept).unwrap();
+        files.write("abc", &record.kept()).unwrap();
+        assert!(!fs::read_to_string(files.file("abc")).unwrap().contains("SECRET"));
         assert_eq!(SandboxRecord::of_bytes(&bytes, &files), record);
         let long = SandboxRecord { name: "n".repeat(RECORD_MAX_BYTES as usize), ..record.clone() };
-        assert!(long.to_file().unwrap_err().to_string().contains("shorter name"));
+        assert!(long.to_file().unwrap_err().to_string().contains("shorter names"));
         assert_eq!(files.forgotten(std::slice::from_ref(&record)), []);
         assert_eq!(files.forgotten(&[]), [(files.file("abc"), kept)]);
     }

@@ -143,6 +143,7 @@ impl Sandboxes {
             residue: established.residue,
             guarded: watch.is_some(),
             key: key.as_str().to_owned(),
+            is_apart: true,
             number: established.sandbox_id,
             ..SandboxRecord::default()
         };
