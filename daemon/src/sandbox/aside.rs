@@ -6,7 +6,12 @@
 
 use std::{panic, path::Path, time::Duration};
 
-use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::Semaphore,
+    task::{block_in_place, spawn_blocking},
+    time::timeout,
+};
 
 use super::SandboxError;
 
@@ -25,6 +30,11 @@ pub async fn aside<T: Send + 'static>(
     look: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, SandboxError> {
     within(PATIENCE, place, look).await
+}
+
+/// Looks and waits in turn, on a thread that others leave meanwhile: for who has to go on with what is theirs.
+pub fn in_place<T>(looking: impl Future<Output = T>) -> T {
+    block_in_place(|| Handle::current().block_on(looking))
 }
 
 async fn within<T: Send + 'static>(

@@ -44,7 +44,7 @@ pub mod view;
 pub mod watch;
 pub mod worktrees;
 
-pub use aside::aside;
+pub use aside::{aside, in_place};
 pub use error::SandboxError;
 pub use establish::{Established, LaunchFailure, LaunchPort, Watched, establish};
 pub use places::Places;

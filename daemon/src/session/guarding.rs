@@ -4,6 +4,7 @@
 //! Invariant: fails closed. A guard that cannot be put back, read or judged ends its sandbox, and everybody who looks is told which
 //! file it was. What is known is on disk, so that the next worker goes on where a killed one stopped.
 
+mod known;
 mod newcomers;
 
 use std::{
@@ -15,13 +16,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::{
-    runtime::Handle,
     task::{AbortHandle, block_in_place},
     time::{sleep, timeout},
 };
+
+use known::Known;
 
 use super::{
     Record, SessionError,
@@ -33,13 +34,11 @@ use crate::{
     keeper::control::{END_SANDBOX, Frame, MEND_SANDBOX, Refusal, SET_RECORD},
     launch::{mend::Found, plan::MountStep},
     link::Link,
-    replace,
     sandbox::{
-        Residue,
         guards::Guard,
+        in_place,
         plain::plain,
         watch::{Happened, Watch},
-        worktrees::Pointer,
     },
     sys::{memfd, readiness},
 };
@@ -59,20 +58,6 @@ const LEAVING_LOOKS: u32 = 20;
 
 /// An answer of the keeper about a mending is at most this long.
 const FOUND_MAX_BYTES: u64 = 1 << 20;
-
-/// What is known about one sandbox's guards, as it is kept.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Known {
-    guards: Vec<Guard>,
-    /// Namespaces may nest inside; what is in one of those cannot be mended.
-    nests: bool,
-    /// Of worktrees that may have been made inside.
-    #[serde(default)]
-    pointers: Vec<Pointer>,
-    /// What was put in place for worktrees that the host added.
-    #[serde(default)]
-    late: Residue,
-}
 
 /// Why a sandbox cannot go on.
 #[derive(Debug)]
@@ -120,10 +105,10 @@ impl Guarding {
         let mut post = Post { all: self.clone(), sandbox: sandbox.clone(), known, watch };
         post.learn();
         post.store()?;
-        let settled = match unsettled {
-            true => in_place(post.round(everything())),
-            false => in_place(post.admit_worktrees(&everything())),
-        };
+        let all = everything();
+        let settled = in_place(async {
+            if unsettled { post.round(all).await } else { post.admit_worktrees(&all).await }
+        });
         if let Err(breach) = settled {
             post.end(breach).await;
             return Err(SessionError::NotNow {
@@ -140,14 +125,14 @@ impl Guarding {
     pub fn resume(&self, sandboxes: Vec<SandboxRecord>) {
         let kept: Vec<PathBuf> = sandboxes.iter().map(|sandbox| self.file(&sandbox.id)).collect();
         for sandbox in sandboxes.into_iter().filter(|sandbox| sandbox.guarded) {
-            let known = known(&self.file(&sandbox.id));
+            let known = Known::read(&self.file(&sandbox.id));
             known.iter().for_each(|known| known.late.adopt());
             let all = self.clone();
             tokio::spawn(async move { in_place(all.resume_one(sandbox, known)) });
         }
         let files = fs::read_dir(&self.directory).into_iter().flatten().flatten().map(|entry| entry.path());
         for forgotten in files.filter(|path| !kept.contains(path)) {
-            clear_the_past(known(&forgotten).unwrap_or_default().late, forgotten);
+            clear_the_past(Known::read(&forgotten).unwrap_or_default().late, forgotten);
         }
     }
 
@@ -181,7 +166,7 @@ impl Guarding {
     /// Removes what is known of one that was stopped, and what was put in place since it was made. Asks file systems.
     pub fn forget(&self, sandbox: &SandboxRecord) {
         // None is kept of one that was not guarded.
-        if let Some(known) = known(&self.file(&sandbox.id)) {
+        if let Some(known) = Known::read(&self.file(&sandbox.id)) {
             known.late.remove();
         }
         let _ = fs::remove_file(self.file(&sandbox.id));
@@ -420,22 +405,12 @@ impl Post {
     }
 
     fn store(&self) -> io::Result<()> {
-        let bytes = serde_json::to_vec(&self.known)?;
-        block_in_place(|| replace::file(&self.all.file(&self.sandbox.id), &bytes))
+        block_in_place(|| self.known.write(&self.all.file(&self.sandbox.id)))
     }
 
     fn at_workspace(&self, why: String) -> Breach {
         Breach::At(PathBuf::from(&self.sandbox.workspace), why)
     }
-}
-
-/// Looks at files and waits in turn, while others go on elsewhere: a file system may never answer.
-fn in_place<T>(looking: impl Future<Output = T>) -> T {
-    block_in_place(|| Handle::current().block_on(looking))
-}
-
-fn known(file: &Path) -> Option<Known> {
-    serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
 
 fn everything() -> Happened {
