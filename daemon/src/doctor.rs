@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     launch::plan::Layer,
     sandbox::{
-        Established, LaunchPort, Machine, Policy, SandboxError, Want, Weakening, cgroup::CgroupPlace,
+        Established, LaunchPort, Machine, Policy, SandboxError, Want, Weakening, aside, cgroup::CgroupPlace,
         establish, layers::LANDLOCK_ALONE, probe, remedy,
     },
 };
@@ -105,7 +105,9 @@ pub async fn examine<T: Trial>(trial: &T, want: &Want, name: &str, machine: &Mac
             let argv = ["sh", "-c", LOOK].map(|word| word.as_bytes().to_vec());
             let seen = trial.run(&want, &made, argv.to_vec()).await;
             trial.end(made.sandbox_id).await;
-            made.residue.remove();
+            let residue = made.residue;
+            // What cannot be removed now says nothing of what a session gets.
+            let _ = aside(&want.workspace, move || residue.remove()).await;
             report.findings = findings(&made.policy, machine);
             let session = session(seen, made.policy.layers.confined);
             report.full = made.policy.weakenings.is_empty() && session.state == State::Ok;
@@ -231,8 +233,11 @@ fn refusal(error: &SandboxError) -> Option<Finding> {
         SandboxError::Keeper(why) => Some(finding("keeper", State::Missing, why, "see `dunlin daemon logs`")),
         SandboxError::Workspace { .. }
         | SandboxError::Missing { .. }
+        | SandboxError::Moved { .. }
         | SandboxError::Guard { .. }
         | SandboxError::View { .. }
+        | SandboxError::Silent { .. }
+        | SandboxError::NotKept(_)
         | SandboxError::Unkept { .. } => None,
     }
 }

@@ -1,12 +1,12 @@
 //! Owns the tests of `doctor`.
 
-use std::sync::Mutex;
+use std::{io, sync::Mutex};
 
 use super::*;
 use crate::{
     launch::plan::LaunchPlan,
     sandbox::{
-        LaunchFailure, Watched,
+        LaunchFailure, Residue, Watched,
         probe::UserNamespaces,
         samples::{machine, want},
     },
@@ -23,6 +23,10 @@ struct Keeper {
 }
 
 impl LaunchPort for Keeper {
+    fn noting(&self) -> impl Fn(&Residue) -> io::Result<()> + Send + 'static {
+        |_| Ok(())
+    }
+
     async fn launch(&self, plan: &LaunchPlan, _: Watched) -> Result<u64, LaunchFailure> {
         let asked = |layer: &&Layer| match layer {
             Layer::UserNamespace => plan.namespaces.user,
@@ -58,7 +62,7 @@ fn examine_and_see(refused: &[Layer], seen: Result<(i32, String), String>, machi
     wish.workspace = std::fs::canonicalize(place.path()).unwrap().join("app");
     std::fs::create_dir(&wish.workspace).unwrap();
     let keeper = Keeper { refused: refused.to_vec(), seen, live: Mutex::default() };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let report = runtime.block_on(examine(&keeper, &wish, "doctor", machine));
     assert_eq!(*keeper.live.lock().unwrap(), [] as [u64; 0], "the sandbox was thrown away");
     report

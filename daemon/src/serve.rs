@@ -72,7 +72,7 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     let registry = Registry::new(&place.state);
     let audit = Audit::new(&place.state);
     let guarding = Guarding::new(link.clone(), registry.clone(), audit.clone(), &place.state);
-    let sandboxes = Sandboxes::new(guarding);
+    let sandboxes = Sandboxes::new(guarding, &place.state);
     let configuration = paths::config_directory();
     let mut hidden = vec![place.state.clone(), configuration.clone()];
     hidden.extend(place.socket.parent().map(PathBuf::from));

@@ -117,8 +117,12 @@ fn two_hundred_sandboxes_launched_and_killed_leave_nothing() {
     same_again("launching and killing", &world, keeper, &before);
 }
 
-/// The process of a kind that stands now, or that a launch has just made.
-fn victim(kind: &str, keeper: Pid) -> Option<Pid> {
+/// The process of a kind that stands now, or that a launch has just made; `making`: the worker, once it wrote down what it makes.
+fn victim(kind: &str, world: &World, keeper: Pid) -> Option<Pid> {
+    if kind == "making" {
+        let mut noted = fs::read_dir(world.path("state/dunlin/sandboxes")).ok()?;
+        return noted.next().and_then(|_| victim("worker", world, keeper));
+    }
     let listed = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).ok()?;
     let children: Vec<i32> = listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
     let named = |pid: &i32, name: &str| {
@@ -137,7 +141,7 @@ fn victim(kind: &str, keeper: Pid) -> Option<Pid> {
 #[test]
 fn processes_killed_in_the_middle_of_a_launch_leave_nothing_and_the_next_launch_works() {
     let (world, mut api, keeper, before) = settled();
-    for kind in ["init", "zygote", "worker"] {
+    for kind in ["init", "zygote", "worker", "making"] {
         for number in 0..INTERRUPTED {
             let mut other = Api::new(&world, "workspace-write");
             let name = format!("{}-{number}", &kind[..1]);
@@ -145,7 +149,7 @@ fn processes_killed_in_the_middle_of_a_launch_leave_nothing_and_the_next_launch_
             // Not at a time but at a number of looks, one more each time: somewhere within every step.
             let mut looks = 0;
             while !launch.is_finished() {
-                let found = victim(kind, keeper);
+                let found = victim(kind, &world, keeper);
                 looks += u32::from(found.is_some());
                 if let Some(found) = found.filter(|_| looks > number * 2) {
                     // It may have ended meanwhile.
@@ -171,7 +175,7 @@ fn a_keeper_killed_in_the_middle_of_a_launch_takes_all_along_and_the_next_one_ti
         let launch = thread::spawn(move || other.start("one", &["sleep", "1000"]).is_ok());
         let mut looks = 0;
         while !launch.is_finished() && looks <= number * 4 {
-            looks += u32::from(victim("init", keeper).is_some());
+            looks += u32::from(victim("init", &world, keeper).is_some());
         }
         kill(keeper, Signal::SIGKILL).expect("the keeper runs");
         world.stop_daemon();

@@ -317,3 +317,13 @@ fn a_missing_layer_refuses_and_best_effort_lists_what_is_lost() {
     let weakenings = listed[0]["weakenings"].as_array().expect("an array");
     assert!(!weakenings.is_empty(), "{listed}");
 }
+
+#[test]
+fn a_command_starts_in_a_directory_that_is_granted_through_a_link() {
+    let world = World::new();
+    world.write(&world.path("other/file"), "here\n");
+    std::os::unix::fs::symlink(world.path("other"), world.path("link")).expect("a link");
+    let link = world.path("link").display().to_string();
+    let ran = world.dunlin(&["run", "--add-dir", &link, "--cwd", &link, "--", "cat", "file"]).expect(0);
+    assert_eq!(ran.out(), "here\n");
+}

@@ -185,3 +185,43 @@ fn a_zygote_that_was_killed_is_missed_by_no_guard_and_no_launch() {
         }
     }
 }
+
+/// Whatever a repository makes long about a sandbox, the next worker knows it.
+#[test]
+fn a_sandbox_of_a_repository_with_hundreds_of_submodules_serves_on_and_leaves_nothing() {
+    let world = World::new();
+    world.git_workspace();
+    let module = |number: usize| {
+        let name = format!(".git/modules/third_party/a-rather-long-name-of-a-submodule-{number:04}");
+        world.workspace().join(name)
+    };
+    for number in 0..300 {
+        world.write(&module(number).join("HEAD"), "ref: refs/heads/main\n");
+    }
+    world.dunlin(&["run", "--name", "s", "--detach", "--", "sleep", "1000"]).expect(0);
+    assert!(module(299).join("commondir").exists(), "it is held while the sandbox lives");
+    let sandbox = world.session("s")["sandbox_id"].clone();
+    world.kill_worker();
+    assert_eq!(world.session("s")["state"], "running");
+    world.dunlin(&["run", "--name", "t", "--", "true"]).expect(0);
+    assert_eq!(world.session("t")["sandbox_id"], sandbox, "it is the same sandbox");
+    world.dunlin(&["sandbox", "end", sandbox.as_str().expect("an id")]).expect(0);
+    let left = (0..300).filter(|number| module(*number).join("commondir").exists()).count();
+    assert_eq!(left, 0, "placeholders are removed with their sandbox");
+    assert_eq!(std::fs::read_dir(world.path("state/dunlin/sandboxes")).expect("a directory").count(), 0);
+}
+
+/// A sandbox that ends while no worker lives is missed by nobody.
+#[test]
+fn what_a_sandbox_had_is_removed_also_if_it_ended_with_its_keeper() {
+    let mut world = World::new();
+    world.git_workspace();
+    let held = world.workspace().join(".git/commondir");
+    world.dunlin(&["run", "--name", "s", "--detach", "--", "sleep", "1000"]).expect(0);
+    assert!(held.exists());
+    nix::sys::signal::kill(world.pid("keeper"), Signal::SIGKILL).expect("the keeper runs");
+    world.stop_daemon();
+    assert!(held.exists(), "nobody was left to remove it");
+    world.start_daemon();
+    until("the next worker has removed it", || (!held.exists()).then_some(()));
+}

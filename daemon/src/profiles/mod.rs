@@ -23,8 +23,22 @@ pub use trust::Trusted;
 
 /// Why no profile was found.
 #[derive(Debug, Error)]
-#[error("{0}")]
-pub struct ProfilesError(String);
+#[error("{what}{}{next_step}", if next_step.is_empty() { "" } else { "; " })]
+pub struct ProfilesError {
+    /// What is wrong.
+    pub what: String,
+    /// What to do; empty where nobody knows.
+    pub next_step: String,
+}
+
+impl ProfilesError {
+    /// A text whose last part is the next step.
+    fn new(text: impl Into<String>) -> Self {
+        let text = text.into();
+        let (what, next_step) = text.rsplit_once("; ").unwrap_or((&text, ""));
+        Self { what: what.to_owned(), next_step: next_step.to_owned() }
+    }
+}
 
 /// Whether a project's profile counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,12 +122,13 @@ impl Profiles {
             }
             name => name,
         };
-        let way_out = if name == PROJECT { "; mend it, or name another with -p" } else { "" };
+        let way_out = if name == PROJECT { "mend it, or name another with -p; " } else { "" };
         let catalog = self.catalog(workspace)?;
         let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        resolved
-            .of(&catalog, name)
-            .map_err(|error| ProfilesError(format!("{error}{way_out}; see `dunlin profiles list`")))
+        resolved.of(&catalog, name).map_err(|error| ProfilesError {
+            what: error.to_string(),
+            next_step: format!("{way_out}see `dunlin profiles list`"),
+        })
     }
 
     /// A workspace's own profile, and whether it counts. `Err` says why what lies there is not used.
@@ -153,7 +168,7 @@ impl Profiles {
 
     /// Trusts a workspace's own profile as it is now.
     pub fn trust(&self, workspace: &Path, by: &str) -> Result<Trusting, ProfilesError> {
-        let found = project::find(workspace).map_err(ProfilesError)?;
+        let found = project::find(workspace).map_err(ProfilesError::new)?;
         let file = found.ok_or_else(|| self.no_project(workspace))?;
         let changes = self.changes(&file)?;
         let decision = Trusted {
@@ -163,7 +178,7 @@ impl Profiles {
             by: by.to_owned(),
         };
         self.trust.put(&decision).map_err(|error| {
-            ProfilesError(format!(
+            ProfilesError::new(format!(
                 "what is trusted cannot be written down: {error}; check the state directory"
             ))
         })?;
@@ -173,7 +188,7 @@ impl Profiles {
     /// Trusts it no more; whether it was.
     pub fn distrust(&self, workspace: &Path) -> Result<bool, ProfilesError> {
         self.trust.remove(workspace).map_err(|error| {
-            ProfilesError(format!(
+            ProfilesError::new(format!(
                 "what was trusted cannot be taken back: {error}; check the state directory"
             ))
         })
@@ -186,14 +201,18 @@ impl Profiles {
 
     /// What a project's profile changes of the one that would hold without it.
     fn changes(&self, file: &ProjectFile) -> Result<Vec<String>, ProfilesError> {
-        let wrong = |error: dunlin_sandbox_profiles::ProfileError| ProfilesError(error.to_string());
+        // It may quote what a command wrote.
+        let wrong = |error: dunlin_sandbox_profiles::ProfileError| ProfilesError {
+            what: error.to_string(),
+            next_step: String::new(),
+        };
         let catalog = Catalog::new(self.users()?);
         let own = catalog.resolve_source(&source(file)).map_err(wrong)?;
         Ok(own.changes_from(&catalog.resolve(DEFAULT).map_err(wrong)?))
     }
 
     fn no_project(&self, workspace: &Path) -> ProfilesError {
-        ProfilesError(self.notice(workspace).unwrap_or_else(|| {
+        ProfilesError::new(self.notice(workspace).unwrap_or_else(|| {
             let path = workspace.join(PROJECT_DIRECTORY).join(project::NAME);
             format!("there is no {}; write one, or name another profile", path.display())
         }))
@@ -204,7 +223,7 @@ impl Profiles {
         for path in self.files()? {
             let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
             let text = regular::read(&path).map_err(|error| {
-                ProfilesError(format!("{} cannot be read: {error}; mend or remove it", path.display()))
+                ProfilesError::new(format!("{} cannot be read: {error}; mend or remove it", path.display()))
             })?;
             sources.push(Source::user(name, path.display().to_string(), text));
         }
@@ -217,7 +236,7 @@ impl Profiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => {
                 let shown = self.directory.display();
-                return Err(ProfilesError(format!("{shown} cannot be read: {error}; check its mode")));
+                return Err(ProfilesError::new(format!("{shown} cannot be read: {error}; check its mode")));
             }
         };
         let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();

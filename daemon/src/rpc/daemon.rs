@@ -64,11 +64,19 @@ impl DaemonService for DaemonsService {
         request: Request<v1::DoctorRequest>,
     ) -> Result<Response<v1::DoctorResponse>, Status> {
         let placement = convert::placement(request.into_inner().placement)?;
-        let want = self.starter.want(&placement)?;
-        let trial = Trial { starter: &self.starter, placement: &placement };
+        let want = self.starter.want(&placement).await?;
+        let starter = self.starter.clone();
         // A name that nobody can give to a sandbox of theirs: blanks are refused there.
         let name = format!("doctor {}", ids::new_id());
-        let report = doctor::examine(&trial, &want, &name, &self.starter.machine).await;
+        // In a task of its own: a client that leaves in the middle must leave no sandbox behind.
+        let examining = tokio::spawn(async move {
+            let port = starter.sandboxes.port(&starter.link, ids::new_id());
+            let trial = Trial { starter: &starter, placement: &placement, port };
+            let report = doctor::examine(&trial, &want, &name, &starter.machine).await;
+            starter.sandboxes.forget(&trial.port.id);
+            report
+        });
+        let report = examining.await.map_err(|error| SessionError::Internal(error.to_string()))?;
         Ok(Response::new(v1::DoctorResponse {
             findings: report.findings.iter().map(finding_out).collect(),
             full: report.full,

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     profiles::{Profiles, Standing},
+    sandbox::aside,
     session::{ActorKind, SessionError, start::Starter},
 };
 
@@ -84,20 +85,34 @@ fn real(workspace: &str) -> Result<PathBuf, Status> {
     Ok(named.canonicalize().unwrap_or(named))
 }
 
+impl ProfilesService {
+    /// Looks at files of a workspace, which may lie where nobody answers.
+    async fn look<T: Send + 'static>(
+        &self,
+        workspace: &str,
+        look: impl FnOnce(&Profiles) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let profiles = self.starter.profiles.clone();
+        aside(Path::new(workspace), move || look(&profiles)).await.map_err(SessionError::from)?
+    }
+}
+
 #[tonic::async_trait]
 impl ProfileService for ProfilesService {
     async fn list(
         &self,
         request: Request<v1::ListProfilesRequest>,
     ) -> Result<Response<v1::ListProfilesResponse>, Status> {
-        let workspace = real(&request.into_inner().workspace)?;
-        let profiles = &self.starter.profiles;
-        let catalog = profiles.catalog(&workspace).map_err(SessionError::from)?;
-        let listed = catalog.sources().iter().filter(|source| source.origin != Origin::Project);
-        let mut profiles: Vec<_> = listed
-            .map(|source| summary(&catalog, source))
-            .chain(own(&catalog, profiles, &workspace))
-            .collect();
+        let workspace = request.into_inner().workspace;
+        let named = workspace.clone();
+        let looking = self.look(&workspace, move |profiles| {
+            let workspace = real(&named)?;
+            let catalog = profiles.catalog(&workspace).map_err(SessionError::from)?;
+            let listed = catalog.sources().iter().filter(|source| source.origin != Origin::Project);
+            let listed = listed.map(|source| summary(&catalog, source));
+            Ok(listed.chain(own(&catalog, profiles, &workspace)).collect())
+        });
+        let mut profiles: Vec<v1::ProfileSummary> = looking.await?;
         profiles.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(Response::new(v1::ListProfilesResponse { profiles }))
     }
@@ -107,18 +122,23 @@ impl ProfileService for ProfilesService {
         request: Request<v1::GetProfileRequest>,
     ) -> Result<Response<v1::ProfileDetail>, Status> {
         let placement = convert::placement(request.into_inner().placement)?;
-        let want = self.starter.want(&placement)?;
+        let want = self.starter.want(&placement).await?;
         let policy =
             crate::sandbox::policy::resolve(&want, &self.starter.machine).map_err(SessionError::from)?;
-        let catalog = self.starter.profiles.catalog(&want.workspace).map_err(SessionError::from)?;
-        let source = catalog.sources().iter().find(|source| source.name == want.profile.name);
-        let described = |source: &Source| match source.origin {
-            Origin::Project => own(&catalog, &self.starter.profiles, &want.workspace),
-            _ => Some(summary(&catalog, source)),
-        };
+        let workspace = want.workspace.display().to_string();
+        let looking = self.look(&workspace, move |profiles| {
+            let catalog = profiles.catalog(&want.workspace).map_err(SessionError::from)?;
+            let source = catalog.sources().iter().find(|source| source.name == want.profile.name);
+            let described = source.and_then(|source| match source.origin {
+                Origin::Project => own(&catalog, profiles, &want.workspace),
+                _ => Some(summary(&catalog, source)),
+            });
+            Ok((described, source.map(|source| source.text.clone()).unwrap_or_default()))
+        });
+        let (summary, written) = looking.await?;
         Ok(Response::new(v1::ProfileDetail {
-            summary: source.and_then(described),
-            written: source.map(|source| source.text.clone()).unwrap_or_default(),
+            summary,
+            written,
             resolved: policy.profile.to_toml(),
             weakenings: policy.weakenings.iter().map(convert::weakening_out).collect(),
             summary_for_model: crate::sandbox::summary::for_model(&policy),
@@ -130,8 +150,11 @@ impl ProfileService for ProfilesService {
         request: Request<v1::CheckProfileRequest>,
     ) -> Result<Response<v1::CheckProfileResponse>, Status> {
         let request = request.into_inner();
-        let catalog =
-            self.starter.profiles.catalog(&real(&request.workspace)?).map_err(SessionError::from)?;
+        let workspace = request.workspace.clone();
+        let looking = self.look(&request.workspace, move |profiles| {
+            Ok(profiles.catalog(&real(&workspace)?).map_err(SessionError::from)?)
+        });
+        let catalog = looking.await?;
         let file = Path::new(&request.file);
         let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or("profile");
         let is_own =
@@ -154,8 +177,11 @@ impl ProfileService for ProfilesService {
             let message = "a model cannot trust a profile; a person can, with `dunlin profiles trust`";
             return Err(status(Code::PermissionDenied, "PERSON_ONLY", message.into()));
         }
-        let workspace = real(&request.workspace)?;
-        let trusted = self.starter.profiles.trust(&workspace, &actor.name).map_err(SessionError::from)?;
+        let workspace = request.workspace.clone();
+        let looking = self.look(&request.workspace, move |profiles| {
+            Ok(profiles.trust(&real(&workspace)?, &actor.name).map_err(SessionError::from)?)
+        });
+        let trusted = looking.await?;
         Ok(Response::new(v1::TrustProfileResponse {
             file: trusted.file.path.display().to_string(),
             text: trusted.file.text,
@@ -168,8 +194,12 @@ impl ProfileService for ProfilesService {
         &self,
         request: Request<v1::DistrustProfileRequest>,
     ) -> Result<Response<v1::DistrustProfileResponse>, Status> {
-        let workspace = real(&request.into_inner().workspace)?;
-        let was_trusted = self.starter.profiles.distrust(&workspace).map_err(SessionError::from)?;
+        let workspace = request.into_inner().workspace;
+        let named = workspace.clone();
+        let looking = self.look(&workspace, move |profiles| {
+            Ok(profiles.distrust(&real(&named)?).map_err(SessionError::from)?)
+        });
+        let was_trusted = looking.await?;
         Ok(Response::new(v1::DistrustProfileResponse { was_trusted }))
     }
 
@@ -177,19 +207,22 @@ impl ProfileService for ProfilesService {
         &self,
         _: Request<v1::ListTrustedRequest>,
     ) -> Result<Response<v1::ListTrustedResponse>, Status> {
-        let standing = |workspace: &str| match self.starter.profiles.project(Path::new(workspace)) {
-            Ok(Some((_, standing))) => standing_word(standing),
-            Ok(None) => "gone",
-            Err(_) => "refused",
-        };
-        let trusted = self.starter.profiles.trusted().into_iter().map(|decision| v1::TrustedProfile {
-            standing: standing(&decision.workspace).to_owned(),
-            workspace: decision.workspace,
-            sha256: decision.sha256,
-            trusted_unix_ms: decision.trusted_unix_ms as i64,
-            by: decision.by,
+        let looking = self.look("a workspace whose profile is trusted", |profiles| {
+            let standing = |workspace: &str| match profiles.project(Path::new(workspace)) {
+                Ok(Some((_, standing))) => standing_word(standing),
+                Ok(None) => "gone",
+                Err(_) => "refused",
+            };
+            let trusted = profiles.trusted().into_iter().map(|decision| v1::TrustedProfile {
+                standing: standing(&decision.workspace).to_owned(),
+                workspace: decision.workspace,
+                sha256: decision.sha256,
+                trusted_unix_ms: decision.trusted_unix_ms as i64,
+                by: decision.by,
+            });
+            Ok(trusted.collect())
         });
-        Ok(Response::new(v1::ListTrustedResponse { trusted: trusted.collect() }))
+        Ok(Response::new(v1::ListTrustedResponse { trusted: looking.await? }))
     }
 
     async fn explain(&self, _: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {

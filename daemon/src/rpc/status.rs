@@ -5,18 +5,31 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::{approval::AnswerError, sandbox::SandboxError, session::SessionError};
+use crate::{
+    approval::AnswerError,
+    sandbox::{SandboxError, plain::plain},
+    session::{SessionError, error::parted},
+};
 
 /// The domain of every reason.
 const DOMAIN: &str = "dunlin";
 
-/// A status with its details.
+/// A status with its details, from a text of ours that ends in the next step.
 pub fn status(code: Code, reason: &str, message: String) -> Status {
-    let (subject, next_step) = message.split_once("; ").unwrap_or((message.as_str(), ""));
-    let metadata = HashMap::from([
-        ("subject".to_owned(), subject.to_owned()),
-        ("next_step".to_owned(), next_step.to_owned()),
-    ]);
+    told(code, reason, parted(&message))
+}
+
+/// A status with its details. A name that somebody chose for a terminal or for a line of its own stays a name; only what is said of a
+/// profile has several lines.
+fn told(code: Code, reason: &str, (subject, next_step): (String, String)) -> Status {
+    let line = |text: &str| plain(text);
+    let subject = match reason {
+        "PROFILE" => subject.split('\n').map(line).collect::<Vec<_>>().join("\n"),
+        _ => line(&subject),
+    };
+    let next_step = line(&next_step);
+    let message = if next_step.is_empty() { subject.clone() } else { format!("{subject}; {next_step}") };
+    let metadata = HashMap::from([("subject".to_owned(), subject), ("next_step".to_owned(), next_step)]);
     let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
     Status::with_error_details(code, message, details)
 }
@@ -45,7 +58,7 @@ impl From<SessionError> for Status {
             SessionError::Keeper(_) => (Code::Unavailable, "KEEPER"),
             SessionError::Internal(_) => (Code::Internal, "INTERNAL"),
         };
-        status(code, reason, error.to_string())
+        told(code, reason, error.told())
     }
 }
 
@@ -71,8 +84,40 @@ fn sandbox(error: &SandboxError) -> (Code, &'static str) {
             (Code::FailedPrecondition, "UNENFORCEABLE")
         }
         SandboxError::Launch { .. } => (Code::FailedPrecondition, "LAUNCH"),
+        SandboxError::Moved { .. } => (Code::FailedPrecondition, "MOVED"),
         SandboxError::Missing { .. } => (Code::FailedPrecondition, "MISSING"),
         SandboxError::View { .. } => (Code::FailedPrecondition, "VIEW"),
+        SandboxError::NotKept(_) => (Code::FailedPrecondition, "STATE"),
+        SandboxError::Silent { .. } => (Code::FailedPrecondition, "SILENT"),
         SandboxError::Keeper(_) => (Code::Unavailable, "KEEPER"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn check(error: SessionError, subject: &str, next_step: &str) {
+        let shown = Status::from(error);
+        let info = shown.get_details_error_info().unwrap();
+        assert_eq!(
+            (info.metadata["subject"].as_str(), info.metadata["next_step"].as_str()),
+            (subject, next_step)
+        );
+        assert_eq!(shown.message(), format!("{subject}; {next_step}"));
+    }
+
+    #[test]
+    fn no_name_becomes_a_next_step_or_a_line_of_its_own() {
+        let path = PathBuf::from("/srv/pre'; touch PWNED; '\nnext: run x");
+        let named = SandboxError::Missing { key: "fs.read", path };
+        let subject = "fs.read names /srv/pre'; touch PWNED; '\\nnext: run x, which does not exist";
+        check(named.into(), subject, "make it, or take it out of the profile");
+        let next_step = "give a directory inside it";
+        let what = "cwd /srv/a; touch PWNED\n lies outside";
+        let error = SessionError::invalid(what, next_step);
+        check(error, "cwd /srv/a; touch PWNED\\n lies outside", next_step);
     }
 }

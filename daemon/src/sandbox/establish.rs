@@ -5,6 +5,7 @@
 
 use std::{
     future::Future,
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,14 +14,14 @@ use std::{
 use dunlin_sandbox_profiles::{Access, Isolation};
 
 use super::{
-    Machine, Policy, SandboxError, SandboxKey, Want, accounts,
+    Machine, Policy, SandboxError, SandboxKey, Want, accounts, aside,
     disks::Disks,
     grants::Grants,
     guards::{Guard, Ward},
     identity, limits,
     mounts::Mounts,
     places::Places,
-    plan, policy, remedy, residue,
+    plain, plan, policy, remedy, residue,
     residue::Residue,
     root::{Binds, Shown},
     view::FsView,
@@ -55,6 +56,8 @@ pub struct Watched {
 
 /// The one who launches: the keeper, behind the worker's link.
 pub trait LaunchPort {
+    /// Writes down what is about to be made on the host, on another thread: whoever comes after a death in the middle removes it.
+    fn noting(&self) -> impl Fn(&Residue) -> io::Result<()> + Send + 'static;
     /// Launches a sandbox and waits until it serves. The number names it from then on.
     fn launch(
         &self,
@@ -92,56 +95,105 @@ pub struct Established {
 struct Prepared {
     plan: LaunchPlan,
     places: Places,
-    residue: Residue,
+    made: Made,
     guards: Vec<Guard>,
     /// What lay at the guards' places when the plan was made.
     born: Vec<Option<(u64, u64)>>,
     notes: Vec<String>,
 }
 
-/// Makes the sandbox that `want` asks for on this machine, or says what is missing and how to get it.
+/// What was made on the host: dropped before somebody keeps it, it is removed again.
+#[derive(Default)]
+struct Made(Residue);
+
+impl Made {
+    fn keep(mut self) -> Residue {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
+}
+
+/// Makes the sandbox that `want` asks for on this machine, or says what is missing and how to get it. Whoever drops this in the middle
+/// leaves a sandbox behind.
 pub async fn establish<P: LaunchPort>(
     port: &P,
     want: &Want,
     machine: &Machine,
 ) -> Result<Established, SandboxError> {
-    let mut policy = policy::resolve(&with_real_home(want), machine)?;
+    let place = &want.workspace;
+    let (wanted, seen) = (want.clone(), machine.clone());
+    let mut policy = aside(place, move || policy::resolve(&with_real_home(&wanted), &seen)).await??;
     policy.key = SandboxKey::of(want, machine);
+    let mut moved = false;
     loop {
-        let mut prepared = prepare(&policy, machine)?;
-        let launched = match count(&policy, machine, &mut prepared) {
+        let (wanted, seen, note) = (policy.clone(), machine.clone(), port.noting());
+        let looked = aside(place, move || {
+            let mut prepared = prepare(&wanted, &seen, &note)?;
+            let counted = count(&wanted, &seen, &mut prepared);
+            Ok::<_, SandboxError>((prepared, counted))
+        });
+        let (prepared, counted) = looked.await??;
+        let launched = match counted {
             Ok(()) => port.launch(&prepared.plan, policy.watched(machine)).await,
             Err(failure) => Err(failure),
         };
         match launched {
-            Ok(sandbox_id) => {
-                let watch = match watch(&prepared.guards, &mut policy) {
-                    Ok(watch) => watch,
-                    Err(error) => {
-                        port.end(sandbox_id).await;
-                        prepared.residue.remove();
-                        return Err(error);
-                    }
-                };
-                let reported = policy.notes.iter().cloned().chain(prepared.notes).collect();
-                let Prepared { places, residue, guards, born, .. } = prepared;
-                let unsettled = born != identities(&guards);
-                return Ok(Established {
-                    told_once: policy.layers.confined.then(|| identity::unsigned(&policy.caller)).flatten(),
-                    sandbox_id,
-                    policy,
-                    places,
-                    residue,
-                    guards,
-                    watch,
-                    unsettled,
-                    reported,
-                });
-            }
+            Ok(sandbox_id) => return guarded(port, sandbox_id, policy, prepared).await,
             Err(failure) => {
-                prepared.residue.remove();
+                aside(place, move || drop(prepared)).await?;
+                // A new look finds it where it is now; what nobody knows to be there is nothing to do without.
+                if let Some(why) = moved_place(&failure) {
+                    if std::mem::replace(&mut moved, true) {
+                        return Err(SandboxError::Moved { why });
+                    }
+                    continue;
+                }
                 policy = less(policy, failure, machine)?;
             }
+        }
+    }
+}
+
+/// Watches what is guarded in a sandbox that was launched, or ends it.
+async fn guarded<P: LaunchPort>(
+    port: &P,
+    sandbox_id: u64,
+    mut policy: Policy,
+    prepared: Prepared,
+) -> Result<Established, SandboxError> {
+    let place = policy.workspace.clone();
+    let Prepared { places, made, guards, born, notes, .. } = prepared;
+    let watching = aside(&place, move || {
+        let watch = watch(&guards, &mut policy)?;
+        let unsettled = born != identities(&guards);
+        let told_once = policy.layers.confined.then(|| identity::unsigned(&policy.caller)).flatten();
+        Ok((policy, guards, watch, unsettled, told_once))
+    });
+    match watching.await.flatten() {
+        Ok((policy, guards, watch, unsettled, told_once)) => {
+            let reported = policy.notes.iter().cloned().chain(notes).collect();
+            let residue = made.keep();
+            Ok(Established {
+                sandbox_id,
+                policy,
+                places,
+                residue,
+                guards,
+                watch,
+                unsettled,
+                reported,
+                told_once,
+            })
+        }
+        Err(error) => {
+            port.end(sandbox_id).await;
+            aside(&place, move || drop(made)).await?;
+            Err(error)
         }
     }
 }
@@ -182,8 +234,12 @@ fn refuse_second_names(guards: &[Guard]) -> Result<(), SandboxError> {
     };
     let mut files = held.flat_map(|guard| [vec![guard.path().to_path_buf()], inside(guard)].concat());
     files.find(has_two).map_or(Ok(()), |path| {
-        let own = format!("cp -p '{0}' '{0}.own' && mv '{0}.own' '{0}'", path.display());
-        let why = format!("it has a second name (a hard link); make it a file of its own: {own}");
+        // Whoever made another name may have made it for a shell.
+        let how = match plain::is_a_word(&path) {
+            true => format!("cp -p '{0}' '{0}.own' && mv '{0}.own' '{0}'", path.display()),
+            false => "copy it, and move the copy over it".to_owned(),
+        };
+        let why = format!("it has a second name (a hard link); make it a file of its own: {how}");
         Err(SandboxError::Guard { path, why })
     })
 }
@@ -193,6 +249,16 @@ fn with_real_home(want: &Want) -> Want {
     let mut want = want.clone();
     want.caller.home = std::fs::canonicalize(&want.caller.home).unwrap_or_else(|_| PathBuf::from("/"));
     want
+}
+
+/// What was attempted with a file that lay there no more, if that is why.
+fn moved_place(failure: &LaunchFailure) -> Option<String> {
+    match failure {
+        LaunchFailure::Layer { layer, errno, attempted } if remedy::has_moved(*layer, *errno, attempted) => {
+            Some(remedy::cause(*errno, attempted))
+        }
+        _ => None,
+    }
 }
 
 fn less(policy: Policy, failure: LaunchFailure, machine: &Machine) -> Result<Policy, SandboxError> {
@@ -205,54 +271,55 @@ fn less(policy: Policy, failure: LaunchFailure, machine: &Machine) -> Result<Pol
 }
 
 /// Looks at the files, makes what the plan needs and plans. What was made before an error is removed again.
-fn prepare(policy: &Policy, machine: &Machine) -> Result<Prepared, SandboxError> {
+fn prepare(
+    policy: &Policy,
+    machine: &Machine,
+    note: &dyn Fn(&Residue) -> io::Result<()>,
+) -> Result<Prepared, SandboxError> {
     let stand_in = residue::stand_in(machine, &policy.key);
     let places = Places::of(policy, machine.uid, &stand_in);
     if policy.isolation == Isolation::None {
         let rlimits = limits::of_unconfined(&policy.profile.limits, &machine.ceilings);
         let disks = disks(policy, [policy.workspace.as_path()].into_iter(), &Mounts::read());
         let plan = LaunchPlan { rlimits, disks: disks.places, ..LaunchPlan::default() };
-        let residue = Residue::default();
         let (guards, born, notes) = (Vec::new(), Vec::new(), disks.notes);
-        return Ok(Prepared { plan, places, residue, guards, born, notes });
+        return Ok(Prepared { plan, places, made: Made::default(), guards, born, notes });
     }
     let grants = Grants::of(policy);
-    let mut residue = Residue::default();
-    let result = (|| {
-        let written = machine.written.read()?;
-        let mut view = FsView::gather(policy, &grants, &plan::conditions(machine), &written)?;
-        view.accounts = accounts::gather(&policy.caller, &places.home);
-        if policy.workspace_access == Access::Write && policy.layers.namespaces.mount {
-            residue.hold_placeholders(&view.repositories, &policy.profile.git)?;
-        }
-        let binds = Binds::of(policy, &grants, &view, &places, &machine.daemon_directories);
-        if !policy.layers.namespaces.mount {
-            let home = &policy.caller.home;
-            let made = residue::make_stand_in(&stand_in, &places, &view.git_config, home, &binds.below(home));
-            residue.stand_in = Some(stand_in.clone());
-            made?;
-        }
-        let writable = binds.shown.iter().filter(|(_, shown)| **shown == Shown::Write);
-        let writable: Vec<&Path> = writable.map(|(path, _)| path.as_path()).collect();
-        machine.written.add(writable.iter().copied())?;
-        let disks = disks(policy, writable.into_iter(), &view.mounts);
-        let plan = plan::launch_plan(policy, &grants, &view, &places, &binds, &disks.places, machine);
-        let guards = Guard::all(plan.root.as_deref().unwrap_or_default(), &view.repositories);
-        refuse_second_names(&guards)?;
-        let closed = closed_to_root(policy, machine);
-        let notes = view.repositories.notes.into_iter().chain(disks.notes).chain(closed);
-        Ok((plan, guards, notes.collect()))
-    })();
-    match result {
-        Ok((plan, guards, notes)) => {
-            let born = identities(&guards);
-            Ok(Prepared { plan, places, residue, guards, born, notes })
-        }
-        Err(error) => {
-            residue.remove();
-            Err(error)
-        }
+    let mut made = Made::default();
+    let written = machine.written.read()?;
+    let mut view = FsView::gather(policy, &grants, &plan::conditions(machine), &written)?;
+    view.accounts = accounts::gather(&policy.caller, &places.home);
+    let mounts = policy.layers.namespaces.mount;
+    let holds = policy.workspace_access == Access::Write && mounts;
+    let placeholders =
+        if holds { view.repositories.missing(&policy.profile.git).collect() } else { Vec::new() };
+    let stand_in_made = (!mounts).then(|| stand_in.clone());
+    let about_to_be = Residue { placeholders, stand_in: stand_in_made, ..Residue::default() };
+    if about_to_be != Residue::default() {
+        note(&about_to_be).map_err(SandboxError::NotKept)?;
     }
+    if holds {
+        made.0.hold_placeholders(&view.repositories, &policy.profile.git)?;
+    }
+    let binds = Binds::of(policy, &grants, &view, &places, &machine.daemon_directories);
+    if !mounts {
+        let home = &policy.caller.home;
+        made.0.stand_in = Some(stand_in.clone());
+        residue::make_stand_in(&stand_in, &places, &view.git_config, home, &binds.below(home))?;
+    }
+    let writable = binds.shown.iter().filter(|(_, shown)| **shown == Shown::Write);
+    let writable: Vec<&Path> = writable.map(|(path, _)| path.as_path()).collect();
+    machine.written.add(writable.iter().copied())?;
+    let disks = disks(policy, writable.into_iter(), &view.mounts);
+    let plan = plan::launch_plan(policy, &grants, &view, &places, &binds, &disks.places, machine);
+    let guards = Guard::all(plan.root.as_deref().unwrap_or_default(), &view.repositories);
+    refuse_second_names(&guards)?;
+    let born = identities(&guards);
+    let closed = closed_to_root(policy, machine);
+    // What a repository can make many of comes last.
+    let notes = closed.into_iter().chain(disks.notes).chain(view.repositories.notes).collect();
+    Ok(Prepared { plan, places, made, guards, born, notes })
 }
 
 /// Why root, which has no capability inside, cannot write to a workspace of somebody else's.
@@ -265,7 +332,7 @@ fn closed_to_root(policy: &Policy, machine: &Machine) -> Option<String> {
         format!(
             "{} belongs to user {owner}, and root has no capability inside: it cannot write there; run dunlin as that user \
              (setpriv --reuid {owner} --regid {group} --clear-groups), or chown it",
-            path.display()
+            plain::path(path)
         )
     })
 }
@@ -288,7 +355,7 @@ fn count(policy: &Policy, machine: &Machine, prepared: &mut Prepared) -> Result<
         errno: error.raw_os_error().unwrap_or(nix::libc::EIO),
         attempted: "making a cgroup".to_owned(),
     })?;
-    prepared.residue.cgroups = groups.all;
+    prepared.made.0.cgroups = groups.all;
     prepared.plan.cgroups = groups.inits;
     prepared.plan.session_cgroups = groups.sessions;
     Ok(())

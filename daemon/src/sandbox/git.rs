@@ -86,6 +86,12 @@ impl Repositories {
         let guards = guards.filter(|guard| guard.placeholder != Placeholder::None);
         guards.map(|guard| (&guard.path, guard.placeholder))
     }
+
+    /// Where placeholders are put now, because nothing is there.
+    pub fn missing(&self, git: &Git) -> impl Iterator<Item = PathBuf> {
+        let paths = self.placeholders(git).map(|(path, _)| path);
+        paths.filter(|path| fs::symlink_metadata(path).is_err()).cloned()
+    }
 }
 
 /// The directories in a directory, links left out, in the order of their names.

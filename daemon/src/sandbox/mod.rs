@@ -5,12 +5,14 @@
 //! [`cgroup`] touch the machine. Enforces nothing itself: that is the child half, `launch`.
 
 mod accounts;
+mod aside;
 mod base;
 pub mod cgroup;
 mod closed;
 mod disks;
 pub mod enforcement;
 pub mod environment;
+mod error;
 mod establish;
 pub mod git;
 mod git_keys;
@@ -29,6 +31,7 @@ pub mod looser;
 pub mod mounts;
 pub mod placeholder;
 pub mod places;
+pub mod plain;
 pub mod plan;
 pub mod planted;
 pub mod policy;
@@ -46,86 +49,10 @@ pub mod watch;
 pub mod worktrees;
 pub mod written;
 
+pub use aside::{aside, in_place};
+pub use error::SandboxError;
 pub use establish::{Established, LaunchFailure, LaunchPort, Watched, establish};
 pub use places::Places;
 pub use policy::{Caller, Policy, SandboxKey, Want, Weakening};
 pub use probe::Machine;
 pub use residue::Residue;
-
-use std::path::PathBuf;
-
-use crate::launch::plan::Layer;
-
-/// Why there is no sandbox. Every message ends with the next step.
-#[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
-    /// Something in the workspace cannot be kept as it must be.
-    #[error("{} cannot be protected: {why}", path.display())]
-    Guard {
-        /// The file or directory.
-        path: PathBuf,
-        /// The reason and the next step.
-        why: String,
-    },
-    /// The directory cannot be a workspace.
-    #[error("{} cannot be the workspace: {why}", path.display())]
-    Workspace {
-        /// The directory asked for.
-        path: PathBuf,
-        /// The reason and the next step.
-        why: String,
-    },
-    /// The policy needs something this machine cannot enforce.
-    #[error("{what} cannot be enforced here: {why}; {remedy}, or accept less with `--isolation best-effort`")]
-    Unenforceable {
-        /// The layer that is missing.
-        layer: Layer,
-        /// What would be lost.
-        what: String,
-        /// What is known about the cause.
-        why: String,
-        /// The command or setting that mends it.
-        remedy: String,
-    },
-    /// A limit that must hold and that nothing here keeps, whatever the isolation.
-    #[error("{what} cannot be kept here: {why}; {remedy}, or make the limit soft in the profile")]
-    Unkept {
-        /// The limit.
-        what: String,
-        /// What this machine lacks.
-        why: String,
-        /// The command or setting that mends it.
-        remedy: String,
-    },
-    /// Nothing makes up for this layer, whatever the isolation.
-    #[error("{what} failed: {why}; {remedy}")]
-    Launch {
-        /// Where the launch ended.
-        layer: Layer,
-        /// What was attempted.
-        what: String,
-        /// The kernel's answer.
-        why: String,
-        /// The next step.
-        remedy: String,
-    },
-    /// The profile, or a widening of it, names something that is not there.
-    #[error("{key} names {}, which does not exist; make it, or take it out of the profile", path.display())]
-    Missing {
-        /// The key of the profile.
-        key: &'static str,
-        /// What is not there.
-        path: PathBuf,
-    },
-    /// The files that the plan is about could not be looked at.
-    #[error("cannot read {}: {source}", path.display())]
-    View {
-        /// What was looked at.
-        path: PathBuf,
-        /// The kernel's answer.
-        source: std::io::Error,
-    },
-    /// The process that launches sandboxes did not answer.
-    #[error("the keeper cannot launch a sandbox: {0}; see `dunlin daemon logs`")]
-    Keeper(String),
-}

@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 
-use super::Machine;
+use super::{Machine, plain::plain};
 use crate::launch::plan::Layer;
 
 /// What a layer is called.
@@ -38,11 +38,20 @@ pub fn name(layer: Layer) -> &'static str {
 
 /// What was attempted and what the kernel said, if it said anything.
 pub fn cause(errno: i32, attempted: &str) -> String {
+    let attempted = plain(attempted);
     if errno == 0 {
-        return attempted.to_owned();
+        return attempted;
     }
     let errno = Errno::from_raw(errno);
     format!("{attempted}: {} ({errno:?})", errno.desc())
+}
+
+/// Whether a layer failed because a file of the plan lay there no more: somebody moved it, perhaps to be let out of it. The kernel lacks
+/// nothing then. What init does with no file of the plan, it names without a path.
+pub fn has_moved(layer: Layer, errno: i32, attempted: &str) -> bool {
+    let opens_files = matches!(layer, Layer::Mounts | Layer::Overlay | Layer::Landlock);
+    let is_elsewhere = [Errno::ENOENT, Errno::ELOOP, Errno::ENOTDIR].contains(&Errno::from_raw(errno));
+    opens_files && is_elsewhere && attempted.contains('/')
 }
 
 /// The next step for somebody who wants this layer here.

@@ -8,7 +8,10 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, symlink},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use dunlin_sandbox_profiles::Git;
@@ -115,9 +118,13 @@ fn let_go(path: &Path) {
     }
 }
 
-/// Where the stand-in of a sandbox lies.
+/// Stand-ins of this worker: that of a launch that failed, or was too late, may be there a little longer.
+static STAND_INS: AtomicU64 = AtomicU64::new(0);
+
+/// Where the stand-in of one launch of a sandbox lies.
 pub fn stand_in(machine: &Machine, key: &SandboxKey) -> PathBuf {
-    PathBuf::from(format!("/tmp/dunlin-{}-{}-{}", machine.uid, machine.keeper, key.as_str()))
+    let launch = format!("{}-{}", std::process::id(), STAND_INS.fetch_add(1, Ordering::Relaxed));
+    PathBuf::from(format!("/tmp/dunlin-{}-{}-{}-{launch}", machine.uid, machine.keeper, key.as_str()))
 }
 
 /// Makes the stand-in with what `places` names in it. A private HOME leads, by links, to what of the caller's HOME is

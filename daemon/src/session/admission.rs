@@ -91,7 +91,7 @@ impl Starter {
         if wish.actor.kind != ActorKind::Model {
             return Ok(Admitted::default());
         }
-        let base = self.base(wish.asking, wanted)?;
+        let base = self.base(wish.asking, wanted).await?;
         let adds = looser::additions(&base, wanted);
         if adds.is_empty() {
             return Ok(Admitted::default());
@@ -200,7 +200,7 @@ impl Starter {
     }
 
     /// What the model has without a question: its mandate if a person gave one, else the default profile.
-    fn base(&self, asking: &Asking, wanted: &Want) -> Result<Want, SessionError> {
+    async fn base(&self, asking: &Asking, wanted: &Want) -> Result<Want, SessionError> {
         let given = asking.mandate.as_ref().filter(|mandate| mandate.given_by.kind == ActorKind::Person);
         let mandate = given.cloned().unwrap_or_default();
         let workspace = if mandate.workspace.as_os_str().is_empty() {
@@ -217,7 +217,7 @@ impl Starter {
             ..Placement::default()
         };
         // Seen by the same caller: HOME and PATH say where things lie, not who may have them.
-        Ok(Want { caller: wanted.caller.clone(), ..self.want(&placement)? })
+        Ok(Want { caller: wanted.caller.clone(), ..self.want(&placement).await? })
     }
 
     /// Who allowed this before, for the sandbox that lives or for the workspace.

@@ -110,6 +110,29 @@ impl SessionError {
     pub fn invalid(what: impl Into<String>, next_step: impl Into<String>) -> Self {
         Self::Invalid { what: what.into(), next_step: next_step.into() }
     }
+
+    /// What is wrong, and the next step; that is empty where nobody knows one. Names that somebody else chose are in the first alone.
+    pub fn told(&self) -> (String, String) {
+        match self {
+            Self::Sandbox(error) => error.told(),
+            Self::Profiles(error) => (error.what.clone(), error.next_step.clone()),
+            Self::Invalid { what, next_step }
+            | Self::NotNow { what, next_step, .. }
+            | Self::Unapproved { what, next_step, .. }
+            | Self::Exhausted { what, next_step } => (what.clone(), next_step.clone()),
+            Self::CannotExecute { program, why, next_step } => {
+                (format!("{program:?} cannot be executed: {why}"), next_step.clone())
+            }
+            // Each of these ends in a step of ours.
+            _ => parted(&self.to_string()),
+        }
+    }
+}
+
+/// A text whose last part is a next step of ours, if it has more than one.
+pub fn parted(text: &str) -> (String, String) {
+    let (what, next_step) = text.rsplit_once("; ").unwrap_or((text, ""));
+    (what.to_owned(), next_step.to_owned())
 }
 
 fn living(live: &[String]) -> String {

@@ -62,9 +62,12 @@ impl Listener {
         match frame.kind {
             SANDBOX => self.sandboxes.take_in(&frame, &fds),
             SANDBOX_ENDED => {
-                if let Some(record) = self.sandboxes.ended(frame.id) {
-                    record.residue.remove();
-                    self.registry.announce_sandbox("sandbox.ended", &record.id, &record.workspace);
+                if let Some(ended) = self.sandboxes.ended(frame.id) {
+                    let registry = self.registry.clone();
+                    tokio::spawn(async move {
+                        let record = ended.clear_away().await;
+                        registry.announce_sandbox("sandbox.ended", &record.id, &record.workspace);
+                    });
                 }
             }
             SESSION => {

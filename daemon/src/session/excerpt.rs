@@ -1,6 +1,6 @@
 //! A range of output as text within a budget: head and tail on line borders, what was left out by its offsets.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use super::Session;
 use crate::{
@@ -71,6 +71,12 @@ pub fn of(session: &Session, from: u64, to: u64, budget_bytes: u64) -> io::Resul
         omitted: vec![(head_end, tail_start)],
         gaps: [head.gaps, tail.gaps].concat(),
     })
+}
+
+/// The same on a thread of its own: what is no longer in memory is read from disk.
+pub async fn aside(session: &Arc<Session>, from: u64, to: u64, budget_bytes: u64) -> io::Result<Excerpt> {
+    let session = session.clone();
+    tokio::task::spawn_blocking(move || of(&session, from, to, budget_bytes)).await?
 }
 
 fn gather(log: &Log, from: u64, to: u64) -> io::Result<Stretch> {

@@ -142,7 +142,7 @@ pub async fn exec(starter: &Starter, exec: Exec) -> Result<Done, SessionError> {
     let from = exec.output_from.unwrap_or(seen);
     let to = exec.output_to.unwrap_or_else(|| session.log.end());
     let tokens = exec.max_output_tokens.unwrap_or(BUDGET_TOKENS).min(BUDGET_MAX_TOKENS);
-    let excerpt = excerpt::of(&session, from, to, tokens * TOKEN_BYTES)?;
+    let excerpt = excerpt::aside(&session, from, to, tokens * TOKEN_BYTES).await?;
     if exec.output_from.is_none() && exec.output_to.is_none() {
         session.note_seen(&exec.client, excerpt.range.1);
     }

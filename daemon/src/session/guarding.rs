@@ -4,6 +4,7 @@
 //! Invariant: fails closed. A guard that cannot be put back, read or judged ends its sandbox, and everybody who looks is told which
 //! file it was. What is known is on disk, so that the next worker goes on where a killed one stopped.
 
+mod known;
 mod newcomers;
 mod settled;
 
@@ -16,31 +17,38 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::{
     task::{AbortHandle, block_in_place},
     time::{sleep, timeout},
 };
 
-use super::{Record, Session, SessionError, registry::Registry, sandboxes::SandboxRecord};
+use known::Known;
+
+use super::{
+    Record, Session, SessionError,
+    registry::Registry,
+    sandbox_record::{SandboxRecord, clear_the_past},
+};
 use crate::{
     audit::Audit,
     keeper::control::{END_SANDBOX, Frame, MEND_SANDBOX, Refusal, SET_RECORD},
     launch::{mend::Found, plan::MountStep},
     link::Link,
-    replace,
     sandbox::{
-        Residue,
         guards::Guard,
+        in_place,
+        plain::plain,
         watch::{Happened, Watch},
-        worktrees::Pointer,
     },
     sys::{memfd, readiness},
 };
 
 /// A mending that takes longer than this is none.
 const MENDING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// While the keeper mends as many sandboxes as it can, it is asked again after this long.
+const CROWDED: Duration = Duration::from_millis(20);
 
 /// How long git may take to remove the directory of a worktree or submodule, name by name: a placeholder that returns in the middle
 /// makes it fail. What is written there meanwhile is judged like all that was in the open.
@@ -51,20 +59,6 @@ const LEAVING_LOOKS: u32 = 20;
 
 /// An answer of the keeper about a mending is at most this long.
 const FOUND_MAX_BYTES: u64 = 1 << 20;
-
-/// What is known about one sandbox's guards, as it is kept.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Known {
-    guards: Vec<Guard>,
-    /// Namespaces may nest inside; what is in one of those cannot be mended.
-    nests: bool,
-    /// Of worktrees that may have been made inside.
-    #[serde(default)]
-    pointers: Vec<Pointer>,
-    /// What was put in place for worktrees that the host added.
-    #[serde(default)]
-    late: Residue,
-}
 
 /// Why a sandbox cannot go on.
 #[derive(Debug)]
@@ -112,10 +106,10 @@ impl Guarding {
         let mut post = Post { all: self.clone(), sandbox: sandbox.clone(), known, watch };
         post.learn();
         post.store()?;
-        let settled = match unsettled {
-            true => post.round(everything()).await,
-            false => post.admit_worktrees(&everything()).await,
-        };
+        let all = everything();
+        let settled = in_place(async {
+            if unsettled { post.round(all).await } else { post.admit_worktrees(&all).await }
+        });
         if let Err(breach) = settled {
             post.end(breach).await;
             return Err(SessionError::NotNow {
@@ -131,19 +125,19 @@ impl Guarding {
     /// Goes on with sandboxes of an earlier worker: nobody watched meanwhile.
     pub fn resume(&self, sandboxes: Vec<SandboxRecord>) {
         let kept: Vec<PathBuf> = sandboxes.iter().map(|sandbox| self.file(&sandbox.id)).collect();
+        for sandbox in sandboxes.into_iter().filter(|sandbox| sandbox.guarded) {
+            let known = Known::read(&self.file(&sandbox.id));
+            known.iter().for_each(|known| known.late.adopt());
+            let all = self.clone();
+            tokio::spawn(async move { in_place(all.resume_one(sandbox, known)) });
+        }
         let files = fs::read_dir(&self.directory).into_iter().flatten().flatten().map(|entry| entry.path());
         for forgotten in files.filter(|path| !kept.contains(path)) {
-            // Of a keeper that is gone. What stays is looked at by nobody.
-            let _ = fs::remove_file(forgotten);
-        }
-        for sandbox in sandboxes.into_iter().filter(|sandbox| sandbox.guarded) {
-            let all = self.clone();
-            tokio::spawn(async move { all.resume_one(sandbox).await });
+            clear_the_past(Known::read(&forgotten).unwrap_or_default().late, forgotten);
         }
     }
 
-    async fn resume_one(self, sandbox: SandboxRecord) {
-        let known = self.known(&sandbox.id);
+    async fn resume_one(self, sandbox: SandboxRecord, known: Option<Known>) {
         let lost = |why: String| Breach::At(PathBuf::from(&sandbox.workspace), why);
         let armed = match known {
             None => Err(lost("what was guarded is not known any more".into())),
@@ -155,7 +149,6 @@ impl Guarding {
             Ok(armed) => armed,
             Err(breach) => return self.end(&sandbox, breach).await,
         };
-        known.late.adopt();
         let mut post = Post { all: self.clone(), sandbox, known, watch };
         match post.round(everything()).await {
             Ok(()) => self.man(post),
@@ -164,13 +157,17 @@ impl Guarding {
     }
 
     /// A sandbox has ended.
-    pub fn stop(&self, sandbox: &SandboxRecord) {
-        let post = self.posts.lock().unwrap_or_else(PoisonError::into_inner).remove(&sandbox.number);
+    pub fn stop(&self, number: u64) {
+        let post = self.posts.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         if let Some(post) = post {
             post.abort();
         }
+    }
+
+    /// Removes what is known of one that was stopped, and what was put in place since it was made. Asks file systems.
+    pub fn forget(&self, sandbox: &SandboxRecord) {
         // None is kept of one that was not guarded.
-        if let Some(known) = self.known(&sandbox.id) {
+        if let Some(known) = Known::read(&self.file(&sandbox.id)) {
             known.late.remove();
         }
         let _ = fs::remove_file(self.file(&sandbox.id));
@@ -184,10 +181,6 @@ impl Guarding {
         posts.insert(number, tokio::spawn(post.run()).abort_handle());
     }
 
-    fn known(&self, sandbox: &str) -> Option<Known> {
-        serde_json::from_slice(&fs::read(self.file(sandbox)).ok()?).ok()
-    }
-
     fn file(&self, sandbox: &str) -> PathBuf {
         self.directory.join(format!("{sandbox}.json"))
     }
@@ -195,12 +188,13 @@ impl Guarding {
     /// Ends a sandbox and tells everybody who looks why.
     async fn end(&self, sandbox: &SandboxRecord, breach: Breach) {
         let Breach::At(path, why) = breach else { return };
-        let note = format!(
+        // In one line, and whole: it is one a sandbox.
+        let note = plain(&format!(
             "the sandbox was ended: {} was replaced or changed from outside and was not protected for a moment, and {why}; look at \
              it before you run git in {}",
             path.display(),
             sandbox.workspace
-        );
+        ));
         let inside =
             || self.registry.all().into_iter().filter(|session| session.record().sandbox_id == sandbox.id);
         let noted = |session: &Session| {
@@ -239,9 +233,11 @@ impl Guarding {
 impl Post {
     async fn run(mut self) {
         let breach = self.watch_until_breached().await;
-        // Its end is news that stops this post, and whoever looks is still to be told.
-        self.all.posts.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sandbox.number);
-        self.end(breach).await;
+        // Its end is news that stops this post, and whoever looks is still to be told; of what is found after its end, nobody.
+        let post = self.all.posts.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sandbox.number);
+        if post.is_some() {
+            self.end(breach).await;
+        }
     }
 
     async fn end(&self, breach: Breach) {
@@ -263,7 +259,7 @@ impl Post {
                     Ok(mut ready) => ready.clear_ready(),
                     Err(error) => return self.at_workspace(cannot("watched", &error)),
                 }
-            } else if let Err(breach) = self.round(happened).await {
+            } else if let Err(breach) = in_place(self.round(happened)) {
                 return breach;
             }
         }
@@ -407,15 +403,21 @@ impl Post {
         let steps = postcard::to_stdvec(steps).map_err(|error| SessionError::Internal(error.to_string()))?;
         let steps = memfd::with_bytes(c"dunlin-steps", &steps)?;
         let result = memfd::create(c"dunlin-found")?;
-        let frame = Frame::new(MEND_SANDBOX, self.sandbox.number);
-        let reply = self.all.link.ask(frame, &[], &[steps.as_fd(), result.as_fd()]).await?;
+        let fds = [steps.as_fd(), result.as_fd()];
+        let reply = loop {
+            let reply = self.all.link.ask(Frame::new(MEND_SANDBOX, self.sandbox.number), &[], &fds).await?;
+            // The keeper mends only so many at once; whoever asks gives up in time.
+            if reply.refusal != Refusal::Limit {
+                break reply;
+            }
+            sleep(CROWDED).await;
+        };
         let bytes = memfd::read_all(result.as_fd(), FOUND_MAX_BYTES)?;
         Ok((reply.refusal, reply.args[1] as i32, reply.tail, bytes))
     }
 
     fn store(&self) -> io::Result<()> {
-        let bytes = serde_json::to_vec(&self.known)?;
-        block_in_place(|| replace::file(&self.all.file(&self.sandbox.id), &bytes))
+        block_in_place(|| self.known.write(&self.all.file(&self.sandbox.id)))
     }
 
     fn at_workspace(&self, why: String) -> Breach {

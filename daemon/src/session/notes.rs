@@ -1,18 +1,39 @@
 //! What whoever starts a session should know beyond what its sandbox was born with: about their PATH, and about the
 //! workspace's own profile.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{ActorKind, sandboxes::SandboxRecord, start::Start};
-use crate::{profiles::Profiles, sandbox::Policy};
+use super::sandboxes::SandboxRecord;
+use crate::{profiles::Profiles, sandbox::plain};
 
-/// The notes, one sentence each. `unseen` are entries of PATH that the sandbox does not show.
+/// Notes of one kind on a record, and characters of one: more is read by nobody, and a record has to stay short.
+const NOTES_MAX: usize = 16;
+const NOTE_CHARS_MAX: usize = 400;
+
+/// Notes as they are taken into a record, each in one line. Whatever files and their names make of them, they stay few and short.
+pub fn bounded(notes: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut notes = notes.into_iter();
+    let mut taken: Vec<String> = notes.by_ref().take(NOTES_MAX).map(|note| short(&note)).collect();
+    let more = notes.count();
+    taken.extend((more > 0).then(|| format!("… and {more} more")));
+    taken
+}
+
+fn short(note: &str) -> String {
+    let line = plain::plain(note);
+    match line.char_indices().nth(NOTE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// The notes, one sentence each. `unseen` are entries of PATH that the sandbox does not show; `profiles` know of the workspace's own,
+/// for who would act on it.
 pub fn of_session(
-    start: &Start,
     sandbox: &SandboxRecord,
-    policy: &Policy,
+    workspace: &Path,
     unseen: &[PathBuf],
-    profiles: &Profiles,
+    profiles: Option<&Profiles>,
 ) -> Vec<String> {
     let there = unseen.iter().filter(|entry| entry.is_dir());
     let mut notes: Vec<String> = there
@@ -25,9 +46,21 @@ pub fn of_session(
             )
         })
         .collect();
-    // A model cannot act on it, and would read it with every call.
-    if start.placement.profile.is_empty() && start.actor.kind != ActorKind::Model {
-        notes.extend(profiles.notice(&policy.workspace));
+    notes.extend(profiles.and_then(|profiles| profiles.notice(workspace)));
+    bounded(notes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_stay_few_short_and_in_one_line_and_say_what_is_left_out() {
+        let check = |note: &str, expected: &str| assert_eq!(bounded([note.to_owned()]), [expected]);
+        check("one\nnext: two", "one\\nnext: two");
+        let long = "\u{e9}".repeat(NOTE_CHARS_MAX + 1);
+        check(&long, &format!("{}…", &long[..2 * NOTE_CHARS_MAX]));
+        let many = bounded((0..300).map(|number| format!("note {number}")));
+        assert_eq!((many.len(), many.last().unwrap().as_str()), (NOTES_MAX + 1, "… and 284 more"));
     }
-    notes
 }

@@ -33,7 +33,7 @@ impl Patches {
         placement: &Placement,
         wish: Wish<'_>,
     ) -> Result<(SandboxRecord, PathBuf), SessionError> {
-        let want = self.starter.want(placement)?;
+        let want = self.starter.want(placement).await?;
         let key = SandboxKey::of(&want, &self.starter.machine);
         let admitted = self.starter.admit(wish, &want, &key).await?;
         Ok((self.starter.admitted_sandbox(&want, &key, &admitted).await?, want.workspace))

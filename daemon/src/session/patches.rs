@@ -29,7 +29,7 @@ use crate::{
         Bytes, FilePath, Limits, Outcome, Recovery, Report, Request, finished,
         store::{Begun, Bounds, PatchId, Record, Store, StoreError, Summary},
     },
-    sandbox::SandboxKey,
+    sandbox::{SandboxKey, aside},
     sys::memfd,
 };
 
@@ -164,7 +164,7 @@ impl Patches {
         asking: &Asking,
     ) -> Result<Applied, SessionError> {
         self.settle().await?;
-        let record = self.to_revert(id, placement)?;
+        let record = self.to_revert(id, placement).await?;
         let command = record.summary.files.iter().map(|file| file.path.0.display().to_string()).collect();
         let wish = Wish { actor, asking, subject: Subject::Patch, command, session: String::new() };
         let (sandbox, _) = self.sandbox(placement, wish).await?;
@@ -202,11 +202,13 @@ impl Patches {
         Ok(listing.patches.into_iter().filter(wanted).collect())
     }
 
-    fn to_revert(&self, id: &str, placement: &Placement) -> Result<Record, SessionError> {
+    async fn to_revert(&self, id: &str, placement: &Placement) -> Result<Record, SessionError> {
         if !id.is_empty() {
             return Ok(self.store.get(&PatchId::parse(id)?)?);
         }
-        let workspace = placement.workspace.canonicalize().unwrap_or_else(|_| placement.workspace.clone());
+        let named = placement.workspace.clone();
+        let real = aside(&placement.workspace, move || named.canonicalize().unwrap_or(named));
+        let workspace = real.await?;
         let newest =
             self.listed(&workspace.display().to_string())?.into_iter().find(|p| p.reverted_by.is_none());
         let newest = newest.ok_or_else(|| {
@@ -309,7 +311,7 @@ impl Patches {
                 sandbox: RECOVERY.into(),
                 ..Placement::default()
             };
-            let want = self.starter.want(&placement)?;
+            let want = self.starter.want(&placement).await?;
             let key = SandboxKey::of(&want, &self.starter.machine);
             let sandbox = self.starter.admitted_sandbox(&want, &key, &Admitted::default()).await?;
             self.payload_of(sandbox.number, Kind::PatchRecover, 0, journal, &result).await?;

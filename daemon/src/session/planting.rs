@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Session, registry::Registry, sandboxes::SandboxRecord};
+use super::{Session, notes, registry::Registry, sandboxes::SandboxRecord};
 use crate::{
     audit::Audit,
     keeper::control::{Frame, SET_RECORD},
@@ -84,7 +84,7 @@ impl Planting {
             self.audit.note("sandbox.repository_planted", fields);
         }
         let lines = planted.lines(Path::new(&sandbox.workspace));
-        let record = session.change_record(|record| record.notes.extend(lines));
+        let record = session.change_record(|record| record.notes.extend(notes::bounded(lines)));
         self.registry.recorder().note(&record.id);
         self.registry.announce("sandbox.repository_planted", &record);
         if let (Some(number), Ok(file)) =

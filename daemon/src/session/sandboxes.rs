@@ -1,88 +1,43 @@
-//! Live sandboxes by key: found, or established once however many ask at the same time. Speaks to the keeper for `sandbox`.
+//! Live sandboxes by key: found, or established once however many ask at the same time.
 //!
 //! Invariant: a sandbox whose record is not complete (its worker died while it was being made) is ended, never used.
 
 use std::{
     collections::{HashMap, HashSet},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::PathBuf,
+    path::Path,
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use tokio::{sync::watch, time::timeout};
 
-use super::{SessionError, guarding::Guarding};
+pub use super::sandbox_record::SandboxRecord;
+use super::{
+    SessionError,
+    guarding::Guarding,
+    notes,
+    port::Port,
+    sandbox_record::{KeptFiles, RECORD_MAX_BYTES, clear_the_past},
+};
 use crate::{
     clock::unix_ms,
     ids,
-    keeper::control::{END_SANDBOX, FORGET_PAYLOAD, Frame, LAUNCH_SANDBOX, RUN_PAYLOAD, Refusal, SET_RECORD},
-    launch::{
-        control::NOT_RUN,
-        plan::{LaunchPlan, Layer},
-    },
+    keeper::control::{END_SANDBOX, FORGET_PAYLOAD, Frame, RUN_PAYLOAD, Refusal, SET_RECORD},
+    launch::control::NOT_RUN,
     link::{Link, LinkError},
     sandbox::{
-        LaunchFailure, LaunchPort, Machine, Places, Residue, SandboxKey, Want, Watched, Weakening, cgroup,
-        establish,
+        Established, Machine, SandboxError, SandboxKey, Want, aside, cgroup, establish, guards::Guard,
+        watch::Watch,
     },
     sys::memfd,
 };
 
-/// A record is at most this long.
-const RECORD_MAX_BYTES: u64 = 64 * 1024;
+/// Who ends a sandbox waits no longer than this until nothing of it is left on the host.
+const CLEARING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers that are noted on one sandbox; after that each call is asked about again.
 const ALLOWED_MAX: usize = 64;
-
-/// What is written down about a sandbox.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SandboxRecord {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Its workspace.
-    pub workspace: String,
-    /// Its profile.
-    pub profile: String,
-    /// What is not enforced.
-    pub weakenings: Vec<Weakening>,
-    /// When it was made, Unix milliseconds.
-    pub created_unix_ms: u64,
-    /// What whoever starts something in it should know.
-    pub notes: Vec<String>,
-    /// The entries of PATH that it was made for.
-    pub search_path: Vec<PathBuf>,
-    /// The profile as resolved, TOML.
-    pub resolved_profile: String,
-    /// Where its sessions find HOME and the like.
-    pub places: Places,
-    /// What to remove when it has ended.
-    pub residue: Residue,
-    /// What is read-only in it is watched from outside.
-    pub guarded: bool,
-    /// Steps beyond a mandate that a person allowed in this sandbox for as long as it lives, by their digests.
-    pub allowed: Vec<String>,
-    /// Which sandbox it is; empty while it is being made.
-    pub key: String,
-    /// The keeper's number.
-    #[serde(skip)]
-    pub number: u64,
-    /// Init's pid.
-    #[serde(skip)]
-    pub init_pid: u32,
-    /// Of its processes, those killed for want of memory that were taken note of.
-    #[serde(skip)]
-    pub killed_for_memory: u64,
-}
-
-impl SandboxRecord {
-    fn note_memory_kills(&mut self) -> bool {
-        let killed = cgroup::killed_for_memory(&self.residue.cgroups);
-        killed > std::mem::replace(&mut self.killed_for_memory, killed)
-    }
-}
 
 #[derive(Default)]
 struct Table {
@@ -90,23 +45,50 @@ struct Table {
 }
 
 /// The table of sandboxes. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Sandboxes {
     table: Arc<RwLock<Table>>,
-    /// One lock per key, so that a sandbox is made once.
+    /// One lock per key that is asked for, so that a sandbox is made once.
     making: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
     /// Keys of payloads that an earlier worker asked for and that still run.
     past_payloads: Arc<Mutex<HashSet<u128>>>,
-    guarding: Option<Guarding>,
+    guarding: Guarding,
+    files: KeptFiles,
+    /// Numbers of those that are gone and had something on the host that is being removed.
+    clearing: Arc<watch::Sender<HashSet<u64>>>,
+}
+
+/// A sandbox that is gone.
+pub struct Gone {
+    sandboxes: Sandboxes,
+    record: SandboxRecord,
+}
+
+impl Gone {
+    /// Removes what it had on the host.
+    pub async fn clear_away(self) -> SandboxRecord {
+        self.sandboxes.clear_away(&self.record).await;
+        self.sandboxes.clearing.send_modify(|clearing| {
+            clearing.remove(&self.record.number);
+        });
+        self.record
+    }
 }
 
 impl Sandboxes {
-    /// None yet; those to come are guarded.
-    pub fn new(guarding: Guarding) -> Self {
-        Self { guarding: Some(guarding), ..Self::default() }
+    /// None yet; those to come are guarded, and what is kept of them is in the state directory.
+    pub fn new(guarding: Guarding, state: &Path) -> Self {
+        Self {
+            table: Arc::default(),
+            making: Arc::default(),
+            past_payloads: Arc::default(),
+            guarding,
+            files: KeptFiles::new(state),
+            clearing: Arc::default(),
+        }
     }
 
-    /// The sandbox for what is wanted: the one that lives, or a new one.
+    /// The sandbox for what is wanted: the one that lives, or a new one. Whoever drops this in the middle leaves one half-made.
     pub async fn obtain(
         &self,
         link: &Link,
@@ -118,44 +100,60 @@ impl Sandboxes {
             let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
             making.entry(key.as_str().to_owned()).or_default().clone()
         };
-        let _making = lock.lock().await;
-        if let Some(record) = self.by_key(key.as_str()) {
-            return Ok(record);
-        }
-        let established = establish(&Port { link: link.clone() }, want, machine).await?;
-        let policy = &established.policy;
-        let mut record = SandboxRecord {
-            id: ids::new_id(),
-            name: policy.name.clone(),
-            workspace: policy.workspace.display().to_string(),
-            profile: policy.profile.name.clone(),
-            weakenings: policy.weakenings.clone(),
-            created_unix_ms: unix_ms(),
-            notes: established.reported.clone(),
-            search_path: policy.caller.path.clone(),
-            resolved_profile: policy.profile.to_toml(),
-            places: established.places.clone(),
-            residue: established.residue.clone(),
-            guarded: established.watch.is_some(),
-            allowed: Vec::new(),
-            key: key.as_str().to_owned(),
-            number: established.sandbox_id,
-            init_pid: 0,
-            killed_for_memory: 0,
-        };
-        if let (Some(guarding), Some(watch)) = (&self.guarding, established.watch) {
-            let (nests, unsettled) = (policy.profile.userns, established.unsettled);
-            let begun = guarding.begin(&record, established.guards, watch, nests, unsettled).await;
-            if let Err(error) = begun {
-                // A keeper that is gone has no sandboxes left.
-                let _ = self.end(link, record.number).await;
-                self.clear_away(&record);
-                return Err(error);
+        let obtained = {
+            let _making = lock.lock().await;
+            match self.by_key(key.as_str()) {
+                Some(record) => Ok(record),
+                None => self.make(link, want, key, machine).await,
             }
+        };
+        drop(lock);
+        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who waits for it has one too.
+        making.retain(|_, lock| Arc::strong_count(lock) > 1);
+        obtained
+    }
+
+    async fn make(
+        &self,
+        link: &Link,
+        want: &Want,
+        key: &SandboxKey,
+        machine: &Machine,
+    ) -> Result<SandboxRecord, SessionError> {
+        let port = self.port(link, ids::new_id());
+        let established = establish(&port, want, machine).await.inspect_err(|error| {
+            // A look that never came to its end may make something yet.
+            if !matches!(error, SandboxError::Silent { .. }) {
+                self.forget(&port.id);
+            }
+        })?;
+        let Established { policy, guards, watch, unsettled, .. } = established;
+        let mut record = SandboxRecord {
+            id: port.id,
+            name: policy.name,
+            workspace: policy.workspace.display().to_string(),
+            resolved_profile: policy.profile.to_toml(),
+            profile: policy.profile.name,
+            weakenings: policy.weakenings,
+            created_unix_ms: unix_ms(),
+            notes: notes::bounded(established.reported),
+            search_path: policy.caller.path,
+            places: established.places,
+            residue: established.residue,
+            guarded: watch.is_some(),
+            key: key.as_str().to_owned(),
+            is_apart: true,
+            number: established.sandbox_id,
+            ..SandboxRecord::default()
+        };
+        let watched = watch.map(|watch| (guards, watch, policy.profile.userns, unsettled));
+        if let Err(error) = self.complete(link, &record, watched).await {
+            // A keeper that is gone has no sandboxes left.
+            let _ = self.end(link, record.number).await;
+            self.clear_away(&record).await;
+            return Err(error);
         }
-        let file = record_file(&record)?;
-        let stored = Frame::new(SET_RECORD, record.number).code(1);
-        link.ask(stored, &[], &[file.as_fd()]).await?;
         let lives = {
             let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
             // The keeper told of it before it answered; if it is not here any more, it has ended and must not be found.
@@ -166,18 +164,53 @@ impl Sandboxes {
             })
         };
         if lives.is_none() {
-            self.clear_away(&record);
+            // Who took note of its end did not know what it had.
+            self.clear_away(&record).await;
         }
         record.notes.extend(established.told_once);
         Ok(record)
     }
 
-    /// Removes what was made for a sandbox that ended before its record was complete: who took note of its end did not know of it.
-    fn clear_away(&self, record: &SandboxRecord) {
-        if let Some(guarding) = &self.guarding {
-            guarding.stop(record);
+    /// Guards a sandbox that was launched and writes down what the next worker is to know of it.
+    async fn complete(
+        &self,
+        link: &Link,
+        record: &SandboxRecord,
+        watched: Option<(Vec<Guard>, Arc<Watch>, bool, bool)>,
+    ) -> Result<(), SessionError> {
+        let file = record.to_file()?;
+        let (files, id, kept) = (self.files.clone(), record.id.clone(), record.kept());
+        let writing = aside(Path::new(&record.workspace), move || files.write(&id, &kept));
+        writing.await?.map_err(SandboxError::NotKept)?;
+        if let Some((guards, watch, nests, unsettled)) = watched {
+            self.guarding.begin(record, guards, watch, nests, unsettled).await?;
         }
-        record.residue.remove();
+        let stored = Frame::new(SET_RECORD, record.number).code(1);
+        Ok(link.ask(stored, &[], &[file.as_fd()]).await.map(drop)?)
+    }
+
+    /// The keeper, for a sandbox of this id. What is kept of it is to be forgotten once nothing of it is left.
+    pub fn port(&self, link: &Link, id: String) -> Port {
+        Port { link: link.clone(), files: self.files.clone(), id }
+    }
+
+    /// Nothing of a sandbox is left on the host.
+    pub fn forget(&self, id: &str) {
+        self.files.remove(id);
+    }
+
+    /// Removes what a sandbox that is gone had on the host.
+    async fn clear_away(&self, record: &SandboxRecord) {
+        self.guarding.stop(record.number);
+        let (all, gone) = (self.clone(), record.clone());
+        let removing = aside(Path::new(&record.workspace), move || {
+            all.guarding.forget(&gone);
+            gone.residue.remove();
+            all.forget(&gone.id);
+        });
+        if let Err(error) = removing.await {
+            tracing::warn!(sandbox = record.id, %error, "what a sandbox had on the host may stay");
+        }
     }
 
     /// All that live and are complete, in order of their birth.
@@ -224,14 +257,17 @@ impl Sandboxes {
         {
             record.note_memory_kills();
         }
-        link.ask(Frame::new(END_SANDBOX, number), &[], &[]).await.map(drop)
+        link.ask(Frame::new(END_SANDBOX, number), &[], &[]).await?;
+        let mut clearing = self.clearing.subscribe();
+        // Its end was told before this was answered. A file system that does not answer keeps nobody else.
+        let _ = timeout(CLEARING_PATIENCE, clearing.wait_for(|clearing| !clearing.contains(&number))).await;
+        Ok(())
     }
 
     /// The keeper has a sandbox.
     pub fn take_in(&self, frame: &Frame, fds: &[OwnedFd]) {
         let bytes = fds.first().and_then(|fd| memfd::read_all(fd.as_fd(), RECORD_MAX_BYTES).ok());
-        let read = bytes.and_then(|bytes| serde_json::from_slice::<SandboxRecord>(&bytes).ok());
-        let mut record = read.unwrap_or_default();
+        let mut record = SandboxRecord::of_bytes(&bytes.unwrap_or_default(), &self.files);
         record.number = frame.id;
         record.init_pid = frame.args[0] as u32;
         // An incomplete one is ours, being made right now, or a dead worker's; `sweep` tells them apart.
@@ -243,7 +279,7 @@ impl Sandboxes {
         });
     }
 
-    /// Ends what a dead worker left half-made, and guards the others again. Called once, before anything new is made.
+    /// Ends what a dead worker left half-made, removes what is left of sandboxes that are gone, and guards the others again. Called once, before anything new is made.
     pub async fn sweep(&self, link: &Link) {
         let half_made: Vec<u64> = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
@@ -254,18 +290,21 @@ impl Sandboxes {
             // A keeper that is gone has no sandboxes left.
             let _ = self.end(link, number).await;
         }
-        if let Some(guarding) = &self.guarding {
-            guarding.resume(self.all());
+        let live = self.all();
+        for (file, kept) in self.files.forgotten(&live) {
+            clear_the_past(kept.residue, file);
         }
+        self.guarding.resume(live);
     }
 
-    /// A sandbox is gone.
-    pub fn ended(&self, number: u64) -> Option<SandboxRecord> {
-        let ended = self.table.write().unwrap_or_else(PoisonError::into_inner).by_number.remove(&number);
-        if let (Some(guarding), Some(record)) = (&self.guarding, &ended) {
-            guarding.stop(record);
-        }
-        ended
+    /// A sandbox is gone; what it had on the host is still to be removed.
+    pub fn ended(&self, number: u64) -> Option<Gone> {
+        let record = self.table.write().unwrap_or_else(PoisonError::into_inner).by_number.remove(&number)?;
+        self.guarding.stop(number);
+        self.clearing.send_modify(|clearing| {
+            clearing.insert(number);
+        });
+        Some(Gone { sandboxes: self.clone(), record })
     }
 
     /// A payload that an earlier worker asked for runs, or has ended; what it wrote is in the worker's own file.
@@ -331,7 +370,7 @@ impl Sandboxes {
             }
             record.clone()
         };
-        let file = record_file(&record)?;
+        let file = record.to_file()?;
         let stored = Frame::new(SET_RECORD, number).code(1);
         Ok(link.ask(stored, &[], &[file.as_fd()]).await.map(drop)?)
     }
@@ -341,44 +380,4 @@ impl Sandboxes {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.by_number.values().find(|record| record.key == key).cloned()
     }
-}
-
-/// The keeper, as `sandbox` sees it.
-#[derive(Clone)]
-pub struct Port {
-    /// The link.
-    pub link: Link,
-}
-
-impl LaunchPort for Port {
-    async fn launch(&self, plan: &LaunchPlan, watched: Watched) -> Result<u64, LaunchFailure> {
-        let failed = |error: &dyn std::fmt::Display| LaunchFailure::Keeper(error.to_string());
-        let birth = plan.namespaces.at_birth().bits() as u64;
-        let plan = postcard::to_stdvec(plan).map_err(|error| failed(&error))?;
-        let plan = memfd::with_bytes(c"dunlin-plan", &plan).map_err(|error| failed(&error))?;
-        let record = record_file(&SandboxRecord::default()).map_err(|error| failed(&error))?;
-        let fds = [plan.as_fd(), record.as_fd()];
-        let order = Frame::new(LAUNCH_SANDBOX, 0).arg(0, watched.memory_max_bytes).arg(1, birth);
-        let order = order.arg(2, watched.disk_reserve_bytes);
-        let reply = self.link.ask(order, &[], &fds).await.map_err(|error| failed(&error))?;
-        match reply.refusal {
-            Refusal::None => Ok(reply.args[0]),
-            Refusal::LaunchRefused => Err(LaunchFailure::Layer {
-                layer: Layer::from_wire(reply.args[0]).unwrap_or(Layer::Plan),
-                errno: reply.args[1] as i32,
-                attempted: String::from_utf8_lossy(&reply.tail).into_owned(),
-            }),
-            Refusal::Limit => Err(LaunchFailure::Keeper(format!("{} sandboxes live already", reply.args[0]))),
-            other => Err(LaunchFailure::Keeper(format!("it answered {other:?}"))),
-        }
-    }
-
-    async fn end(&self, sandbox: u64) {
-        // A keeper that is gone has no sandboxes left.
-        let _ = self.link.ask(Frame::new(END_SANDBOX, sandbox), &[], &[]).await;
-    }
-}
-
-fn record_file(record: &SandboxRecord) -> std::io::Result<OwnedFd> {
-    memfd::with_bytes(c"dunlin-sandbox", &serde_json::to_vec(record).unwrap_or_default())
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use dunlin_sandbox_profiles::{Isolation, PathEntry, Profile, Widening};
+use dunlin_sandbox_profiles::{Isolation, PathEntry, Widening};
 
 use super::{
     Actor, ActorKind, Record, Session, SessionError,
@@ -31,7 +31,7 @@ use crate::{
     launch::{control::StartStep, plan::SpawnSpec},
     link::{Link, Reply},
     profiles::Profiles,
-    sandbox::{Caller, Machine, Policy, Want, environment, limits, policy},
+    sandbox::{Caller, Machine, Policy, Want, aside, environment, limits, policy},
     sys::memfd,
 };
 
@@ -111,28 +111,20 @@ pub struct Starter {
 
 impl Starter {
     /// What a placement asks of the sandbox half, its paths checked.
-    pub fn want(&self, placement: &Placement) -> Result<Want, SessionError> {
-        let workspace = existing_directory("workspace", &placement.workspace)?;
-        // One that vanished just now fails at the launch, with its name.
-        let identity = std::fs::metadata(&workspace).map(|found| (found.dev(), found.ino()));
-        let profile = self.profile(placement, &workspace)?;
-        let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
-        let home = placement.environment.get("HOME").map(text).unwrap_or_else(|| "/".into());
-        let path = placement.environment.get("PATH").map(text).unwrap_or_default();
-        let caller = Caller {
-            home: home.into(),
-            path: std::env::split_paths(&path).filter(|entry| entry.is_absolute()).collect(),
-            variables: placement.environment.clone(),
-        };
-        let sandbox = if placement.sandbox.is_empty() { "default" } else { &placement.sandbox };
-        Ok(Want {
-            workspace_identity: identity.unwrap_or_default(),
-            workspace,
-            profile,
-            isolation: placement.isolation,
-            sandbox: sandbox.to_owned(),
-            caller,
-        })
+    pub async fn want(&self, placement: &Placement) -> Result<Want, SessionError> {
+        let (profiles, placed) = (self.profiles.clone(), placement.clone());
+        aside(&placement.workspace, move || wanted(&profiles, &placed)).await?
+    }
+
+    /// The same, and where the command starts.
+    async fn want_and_cwd(&self, placement: &Placement) -> Result<(Want, PathBuf), SessionError> {
+        let (profiles, placed) = (self.profiles.clone(), placement.clone());
+        let looked = aside(&placement.workspace, move || {
+            let is_said = !placed.cwd.as_os_str().is_empty();
+            let cwd = existing_directory("cwd", if is_said { &placed.cwd } else { &placed.workspace })?;
+            Ok((wanted(&profiles, &placed)?, cwd))
+        });
+        looked.await?
     }
 
     /// Starts a session, once whoever wants it may have it.
@@ -142,15 +134,10 @@ impl Starter {
         }
         argv::check(&start.argv)?;
         let _name = self.registry.reserve(&start.name, &key_text(start.key))?;
-        let cwd = if start.placement.cwd.as_os_str().is_empty() {
-            &start.placement.workspace
-        } else {
-            &start.placement.cwd
-        };
-        let cwd = existing_directory("cwd", cwd)?;
-        let want = self.want(&start.placement)?;
+        let (want, cwd) = self.want_and_cwd(&start.placement).await?;
         let policy = policy::resolve(&want, &self.machine)?;
-        check_inside(&cwd, &policy)?;
+        let (begins, wanted) = (cwd.clone(), policy.clone());
+        aside(&want.workspace, move || check_inside(&begins, &wanted)).await??;
         let wish = Wish {
             actor: &start.actor,
             asking: &start.asking,
@@ -200,11 +187,6 @@ impl Starter {
         }
     }
 
-    fn profile(&self, placement: &Placement, workspace: &Path) -> Result<Profile, SessionError> {
-        let found = self.profiles.resolve(&placement.profile, workspace)?;
-        found.widen(&placement.widening).map_err(|error| SessionError::Profile(error.to_string()))
-    }
-
     /// Gives a session another name, in every place where it is written down.
     pub async fn rename(&self, session: &Session, name: &str) -> Result<(), SessionError> {
         let _name = self.registry.reserve(name, &session.id())?;
@@ -226,11 +208,20 @@ impl Starter {
         sandbox: &SandboxRecord,
     ) -> Result<(SpawnSpec, Reply), SessionError> {
         let id = ids::new_id();
-        let real = |entry: &Path| std::fs::canonicalize(entry).ok();
-        let (path, unseen) = environment::seen_path(policy, &sandbox.search_path, real);
+        let (seen, born) = (policy.clone(), sandbox.clone());
+        // A model cannot act on what is said of the workspace's own profile, and would read it with every call.
+        let named = !start.placement.profile.is_empty() || start.actor.kind == ActorKind::Model;
+        let profiles = (!named).then(|| self.profiles.clone());
+        let looking = aside(&policy.workspace, move || {
+            let real = |entry: &Path| std::fs::canonicalize(entry).ok();
+            let (path, unseen) = environment::seen_path(&seen, &born.search_path, real);
+            let notes = notes::of_session(&born, &seen.workspace, &unseen, profiles.as_ref());
+            (path, notes)
+        });
+        let (path, notes) = looking.await?;
         let spec = spec(start, cwd, policy, sandbox, &path, &id);
         let mut record = record_of(start, cwd, sandbox, policy, id);
-        record.notes.extend(notes::of_session(start, sandbox, policy, &unseen, &self.profiles));
+        record.notes.extend(notes);
         record.notes_at_start = record.notes.len() as u32;
         let reply = self.ask(start_frame(start, sandbox.number, policy), &spec, &record).await?;
         Ok((spec, reply))
@@ -247,6 +238,31 @@ impl Starter {
         let record = memfd::with_bytes(c"dunlin-record", &record)?;
         Ok(self.link.ask(frame, &[], &[spec.as_fd(), record.as_fd()]).await?)
     }
+}
+
+fn wanted(profiles: &Profiles, placement: &Placement) -> Result<Want, SessionError> {
+    let workspace = existing_directory("workspace", &placement.workspace)?;
+    // One that vanished just now fails at the launch, with its name.
+    let identity = std::fs::metadata(&workspace).map(|found| (found.dev(), found.ino()));
+    let profile = profiles.resolve(&placement.profile, &workspace)?.widen(&placement.widening);
+    let profile = profile.map_err(|error| SessionError::Profile(error.to_string()))?;
+    let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
+    let home = placement.environment.get("HOME").map(text).unwrap_or_else(|| "/".into());
+    let path = placement.environment.get("PATH").map(text).unwrap_or_default();
+    let caller = Caller {
+        home: home.into(),
+        path: std::env::split_paths(&path).filter(|entry| entry.is_absolute()).collect(),
+        variables: placement.environment.clone(),
+    };
+    let sandbox = if placement.sandbox.is_empty() { "default" } else { &placement.sandbox };
+    Ok(Want {
+        workspace_identity: identity.unwrap_or_default(),
+        workspace,
+        profile,
+        isolation: placement.isolation,
+        sandbox: sandbox.to_owned(),
+        caller,
+    })
 }
 
 /// The order to the keeper, with the limits that it keeps.
@@ -330,7 +346,8 @@ fn existing_directory(what: &str, path: &Path) -> Result<PathBuf, SessionError> 
     Ok(resolved)
 }
 
-/// A command starts where its sandbox has something: in the workspace, or in a directory the profile opens.
+/// A command starts where its sandbox has something: in the workspace, or in a directory the profile opens, also through a link. Asks
+/// file systems.
 fn check_inside(cwd: &Path, policy: &Policy) -> Result<(), SessionError> {
     if policy.isolation == Isolation::None || cwd.starts_with(&policy.workspace) {
         return Ok(());
@@ -340,7 +357,9 @@ fn check_inside(cwd: &Path, policy: &Policy) -> Result<(), SessionError> {
         PathEntry::At(path) => Some(path.place(&policy.caller.home, &policy.workspace)),
         PathEntry::All(_) => None,
     });
-    if places.any(|place| cwd.starts_with(place)) {
+    // The cwd's own links are followed already.
+    let holds = |place: PathBuf| place.canonicalize().is_ok_and(|real| cwd.starts_with(real));
+    if places.any(|place| cwd.starts_with(&place) || holds(place)) {
         return Ok(());
     }
     let what = format!("cwd {} lies outside the workspace {}", cwd.display(), policy.workspace.display());

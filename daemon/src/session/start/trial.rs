@@ -2,7 +2,7 @@
 //!
 //! Invariant: the keeper is asked in the very words of every other start. The session is forgotten whatever comes of it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use tokio::time::timeout;
 
@@ -10,11 +10,8 @@ use super::{Placement, Start, Starter, start_refused};
 use crate::{
     keeper::control::{Ended, Refusal},
     launch::plan::LaunchPlan,
-    sandbox::{Established, LaunchFailure, LaunchPort, Want, Watched},
-    session::{
-        SessionError, ending, excerpt,
-        sandboxes::{Port, SandboxRecord},
-    },
+    sandbox::{Established, LaunchFailure, LaunchPort, Residue, Want, Watched},
+    session::{SessionError, ending, excerpt, port::Port, sandboxes::SandboxRecord},
 };
 
 /// A command that only looks is done by then.
@@ -29,15 +26,21 @@ pub struct Trial<'a> {
     pub starter: &'a Starter,
     /// Where it would be.
     pub placement: &'a Placement,
+    /// The keeper, for its sandbox.
+    pub port: Port,
 }
 
 impl LaunchPort for Trial<'_> {
+    fn noting(&self) -> impl Fn(&Residue) -> io::Result<()> + Send + 'static {
+        self.port.noting()
+    }
+
     async fn launch(&self, plan: &LaunchPlan, watched: Watched) -> Result<u64, LaunchFailure> {
-        Port { link: self.starter.link.clone() }.launch(plan, watched).await
+        self.port.launch(plan, watched).await
     }
 
     async fn end(&self, sandbox: u64) {
-        Port { link: self.starter.link.clone() }.end(sandbox).await;
+        self.port.end(sandbox).await;
     }
 }
 
@@ -76,7 +79,7 @@ impl Trial<'_> {
         };
         let in_time = timeout(PATIENCE, session.settled()).await.is_ok();
         ending::terminate(&starter.link, &session, Duration::ZERO).await?;
-        let read = excerpt::of(&session, 0, session.log.end(), OUTPUT_MAX_BYTES);
+        let read = excerpt::aside(&session, 0, session.log.end(), OUTPUT_MAX_BYTES).await;
         ending::remove(starter, &session).await?;
         match session.live().ended {
             Ended::Status(status) if in_time => Ok((exit_code(status), read?.stdout)),
