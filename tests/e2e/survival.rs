@@ -206,9 +206,12 @@ fn a_sandbox_of_a_repository_with_hundreds_of_submodules_serves_on_and_leaves_no
     world.dunlin(&["run", "--name", "t", "--", "true"]).expect(0);
     assert_eq!(world.session("t")["sandbox_id"], sandbox, "it is the same sandbox");
     world.dunlin(&["sandbox", "end", sandbox.as_str().expect("an id")]).expect(0);
-    let left = (0..300).filter(|number| module(*number).join("commondir").exists()).count();
-    assert_eq!(left, 0, "placeholders are removed with their sandbox");
-    assert_eq!(std::fs::read_dir(world.path("state/dunlin/sandboxes")).expect("a directory").count(), 0);
+    // A machine with much to do removes a thousand names in its own time.
+    until("placeholders are removed with their sandbox, and then what says so", || {
+        let left = (0..300).any(|number| module(number).join("commondir").exists());
+        let kept = std::fs::read_dir(world.path("state/dunlin/sandboxes")).expect("a directory").count();
+        (!left && kept == 0).then_some(())
+    });
 }
 
 /// A sandbox that ends while no worker lives is missed by nobody.
