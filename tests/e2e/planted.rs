@@ -70,6 +70,61 @@ fn a_rebase_that_would_run_commands_is_told() {
     }
 }
 
+#[test]
+fn what_a_session_leaves_in_a_granted_tree_is_told_and_its_own_repository_is_guarded() {
+    for world in worlds() {
+        let other = world.home().join("other");
+        world.finish("git", &["init", "-q", other.to_str().expect("a plain path")]).expect(0);
+        let line = format!(
+            "cd {0} && git init -q new && git -C new config core.fsmonitor ./evil; ! git config core.fsmonitor ./evil",
+            other.display()
+        );
+        let leave = |name: &str, profile: &str| {
+            let granted = other.to_str().expect("a plain path");
+            let words = [
+                "run",
+                "--no-tty",
+                "-p",
+                profile,
+                "--add-dir",
+                granted,
+                "--name",
+                name,
+                "--",
+                "sh",
+                "-c",
+                &line,
+            ];
+            world.dunlin(&words).expect(0);
+        };
+        // Also where the workspace itself is only read.
+        for profile in ["workspace-write", "read-only"] {
+            leave(profile, profile);
+            let notes = told(&world, profile, "core.fsmonitor");
+            let place = other.join("new").display().to_string();
+            assert!(notes.contains(&format!("{place}: git outside would run")), "{notes}");
+            fs::remove_dir_all(other.join("new")).expect("removed");
+        }
+    }
+}
+
+#[test]
+fn a_worktree_whose_files_end_with_the_sandbox_is_told() {
+    for world in worlds() {
+        leave(&world, "inside", "git worktree add -q ../gone && git worktree add -q below");
+        let notes = told(&world, "inside", "ends with it");
+        let gone = world.workspace().with_file_name("gone");
+        assert!(
+            notes.contains(&format!("lie in {}", gone.display())) && !notes.contains("below, which"),
+            "{notes}"
+        );
+        // One of the host's has its files.
+        world.finish("git", &["worktree", "add", "-q", "../home/kept"]).expect(0);
+        leave(&world, "again", "git init -q quiet");
+        assert!(!told(&world, "again", "quiet is a repository").contains("ends with it"));
+    }
+}
+
 /// Something that a session leaves, and the host's git obeys.
 struct Left {
     name: &'static str,

@@ -21,7 +21,9 @@ use super::{
     identity, limits,
     mounts::Mounts,
     places::Places,
-    plain, plan, policy, remedy, residue,
+    plain, plan,
+    planted::Tree,
+    policy, remedy, residue,
     residue::Residue,
     root::{Binds, Shown},
     view::FsView,
@@ -79,6 +81,8 @@ pub struct Established {
     pub places: Places,
     /// What to remove when it has ended.
     pub residue: Residue,
+    /// What its sessions may write to and keep.
+    pub trees: Vec<Tree>,
     /// What must stay in place while it lives.
     pub guards: Vec<Guard>,
     /// The watch on that; `None`: nothing is guarded, or a weakening says that nobody watches.
@@ -100,6 +104,7 @@ struct Prepared {
     /// What lay at the guards' places when the plan was made.
     born: Vec<Option<(u64, u64)>>,
     notes: Vec<String>,
+    trees: Vec<Tree>,
 }
 
 /// What was made on the host: dropped before somebody keeps it, it is removed again.
@@ -167,7 +172,7 @@ async fn guarded<P: LaunchPort>(
     prepared: Prepared,
 ) -> Result<Established, SandboxError> {
     let place = policy.workspace.clone();
-    let Prepared { places, made, guards, born, notes, .. } = prepared;
+    let Prepared { places, made, guards, born, notes, trees, .. } = prepared;
     let watching = aside(&place, move || {
         let watch = watch(&guards, &mut policy)?;
         let unsettled = born != identities(&guards);
@@ -183,6 +188,7 @@ async fn guarded<P: LaunchPort>(
                 policy,
                 places,
                 residue,
+                trees,
                 guards,
                 watch,
                 unsettled,
@@ -282,8 +288,8 @@ fn prepare(
         let rlimits = limits::of_unconfined(&policy.profile.limits, &machine.ceilings);
         let disks = disks(policy, [policy.workspace.as_path()].into_iter(), &Mounts::read());
         let plan = LaunchPlan { rlimits, disks: disks.places, ..LaunchPlan::default() };
-        let (guards, born, notes) = (Vec::new(), Vec::new(), disks.notes);
-        return Ok(Prepared { plan, places, made: Made::default(), guards, born, notes });
+        let (guards, born, notes, trees) = (Vec::new(), Vec::new(), disks.notes, Vec::new());
+        return Ok(Prepared { plan, places, made: Made::default(), guards, born, notes, trees });
     }
     let grants = Grants::of(policy);
     let mut made = Made::default();
@@ -291,18 +297,18 @@ fn prepare(
     let mut view = FsView::gather(policy, &grants, &plan::conditions(machine), &written)?;
     view.accounts = accounts::gather(&policy.caller, &places.home);
     let mounts = policy.layers.namespaces.mount;
-    let holds = policy.workspace_access == Access::Write && mounts;
-    let placeholders =
-        if holds { view.repositories.missing(&policy.profile.git).collect() } else { Vec::new() };
+    let binds = Binds::of(policy, &grants, &view, &places, &machine.daemon_directories);
+    let held = view.repositories.placeholders(&policy.profile.git);
+    let is_written = |path: &Path| mounts && matches!(binds.covering(path), Some((_, Shown::Write)));
+    let held: Vec<_> = held.filter(|(path, _)| is_written(path)).collect();
+    let is_missing = |path: &&PathBuf| std::fs::symlink_metadata(path).is_err();
+    let placeholders = held.iter().map(|(path, _)| *path).filter(is_missing).cloned().collect();
     let stand_in_made = (!mounts).then(|| stand_in.clone());
     let about_to_be = Residue { placeholders, stand_in: stand_in_made, ..Residue::default() };
     if about_to_be != Residue::default() {
         note(&about_to_be).map_err(SandboxError::NotKept)?;
     }
-    if holds {
-        made.0.hold_placeholders(&view.repositories, &policy.profile.git)?;
-    }
-    let binds = Binds::of(policy, &grants, &view, &places, &machine.daemon_directories);
+    held.into_iter().try_for_each(|(path, placeholder)| made.0.hold(path, placeholder))?;
     if !mounts {
         let home = &policy.caller.home;
         made.0.stand_in = Some(stand_in.clone());
@@ -311,6 +317,11 @@ fn prepare(
     let writable = binds.shown.iter().filter(|(_, shown)| **shown == Shown::Write);
     let writable: Vec<&Path> = writable.map(|(path, _)| path.as_path()).collect();
     machine.written.add(writable.iter().copied())?;
+    let tree = |path: &&Path| Tree {
+        path: path.to_path_buf(),
+        guarded: mounts && view.repositories.guards_own(path),
+    };
+    let trees = writable.iter().filter(|path| path.is_dir()).map(tree).collect();
     let disks = disks(policy, writable.into_iter(), &view.mounts);
     let plan = plan::launch_plan(policy, &grants, &view, &places, &binds, &disks.places, machine);
     let guards = Guard::all(plan.root.as_deref().unwrap_or_default(), &view.repositories);
@@ -319,7 +330,7 @@ fn prepare(
     let closed = closed_to_root(policy, machine);
     // What a repository can make many of comes last.
     let notes = closed.into_iter().chain(disks.notes).chain(view.repositories.notes).collect();
-    Ok(Prepared { plan, places, made, guards, born, notes })
+    Ok(Prepared { plan, places, made, guards, born, notes, trees })
 }
 
 /// Why root, which has no capability inside, cannot write to a workspace of somebody else's.

@@ -87,10 +87,9 @@ impl Repositories {
         guards.map(|guard| (&guard.path, guard.placeholder))
     }
 
-    /// Where placeholders are put now, because nothing is there.
-    pub fn missing(&self, git: &Git) -> impl Iterator<Item = PathBuf> {
-        let paths = self.placeholders(git).map(|(path, _)| path);
-        paths.filter(|path| fs::symlink_metadata(path).is_err()).cloned()
+    /// Whether this tree has a repository of its own that is guarded, or is the directory of one.
+    pub fn guards_own(&self, tree: &Path) -> bool {
+        self.trees.contains(tree) || self.directories.iter().any(|directory| directory == tree)
     }
 }
 

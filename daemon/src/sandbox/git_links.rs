@@ -26,7 +26,7 @@ pub fn pointed_by_file(text: &[u8]) -> Option<PathBuf> {
 }
 
 /// The path in the `gitdir` of a worktree's directory, of which git takes off every blank.
-fn pointed_back(text: &[u8]) -> PathBuf {
+pub fn pointed_back(text: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(text.trim_ascii_end()))
 }
 

@@ -23,7 +23,7 @@ use nix::{
     fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
 };
 
-use super::{git_links::pointed, git_reading::ConfigReading};
+use super::{git_links::pointed, git_reading::ConfigReading, plain::plain};
 
 /// A file of git's that is longer is not looked at to its end, which is said where it matters.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -254,11 +254,6 @@ fn options(text: &[u8]) -> Option<&'static str> {
     };
     let is_long = text.len() as u64 >= FILE_MAX_BYTES;
     (is_long || !text.lines().all(is_plain)).then_some("picks by a strategy that is not git's own")
-}
-
-/// A name for people: whoever made it may have wanted more than a name.
-pub fn plain(name: &str) -> String {
-    name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// A file's beginning; nothing for what is no regular file.

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     git_links,
-    git_runs::{self, Ground, born_ms, change_ms, entries, plain, read},
+    git_runs::{self, Ground, born_ms, change_ms, entries, read},
+    plain,
     sockets::is_store,
 };
 
@@ -46,6 +47,8 @@ pub struct Tree {
 pub struct Planted {
     /// Where, and what git outside would run of it; empty: nothing now.
     pub found: Vec<(PathBuf, Vec<String>)>,
+    /// New worktrees, by their git directories, whose files lie in what is the sandbox's own and ends with it: where.
+    pub fleeting: Vec<(PathBuf, PathBuf)>,
     /// Not everything was looked at.
     pub cut_short: bool,
 }
@@ -211,18 +214,30 @@ impl Look {
             }
             let name = part.strip_prefix(repository).ok().filter(|name| *name != Path::new(""));
             let is_new = how.is_new || name.is_some() && self.ground.is_new(part);
+            if name.is_some() && self.ground.is_new(part) {
+                self.planted.fleeting.extend(self.fleeting(part).map(|files| (part.clone(), files)));
+            }
             let mut found = self.ground.steps(part, is_new);
             if !how.own || is_new {
                 found.extend(self.ground.programs(part, is_new));
             }
             runs.extend(found.into_iter().map(|run| match name {
-                Some(name) => format!("{run} in {}", plain(&name.to_string_lossy())),
+                Some(name) => format!("{run} in {}", plain::path(name)),
                 None => run,
             }));
         }
         if how.made || !runs.is_empty() {
             self.tell(place, runs);
         }
+    }
+
+    /// Where the files of a worktree lie, if no host has them: no command makes a file outside the trees, and one that the host made
+    /// has its files.
+    fn fleeting(&self, part: &Path) -> Option<PathBuf> {
+        let link = git_links::pointed_back(&read(&part.join("gitdir")));
+        let is_one = link.is_absolute() && link.file_name().is_some_and(|name| name == ".git");
+        let outside = !self.trees.iter().any(|tree| link.starts_with(&tree.path));
+        (is_one && outside && git_links::file_of(part).is_none()).then(|| link.with_file_name(""))
     }
 
     fn tell(&mut self, place: &Path, mut runs: Vec<String>) {
@@ -272,7 +287,7 @@ impl Planted {
         });
         let line = |(place, runs): &(PathBuf, Vec<String>)| {
             let shown = place.strip_prefix(workspace).ok().filter(|below| *below != Path::new(""));
-            let shown = plain(&shown.unwrap_or(place).to_string_lossy());
+            let shown = plain::path(shown.unwrap_or(place));
             match runs.as_slice() {
                 [] => format!(
                     "{shown} is a repository made inside: git outside obeys it, though it names nothing to run now"
@@ -283,7 +298,20 @@ impl Planted {
                 ),
             }
         };
-        self.found.iter().map(line).chain(cut).collect()
+        let fleeting = self.fleeting.iter().map(|(_, files)| {
+            format!(
+                "the files of a worktree lie in {}, which is the sandbox's own and ends with it: add it below the workspace, or let \
+                 the host add it",
+                plain::path(files)
+            )
+        });
+        self.found.iter().map(line).chain(fleeting).chain(cut).collect()
+    }
+
+    /// What is told, as it is remembered not to be told twice.
+    pub fn told(&self) -> impl Iterator<Item = (PathBuf, Vec<String>)> {
+        let fleeting = self.fleeting.iter().map(|(part, files)| (part.clone(), vec![plain::path(files)]));
+        self.found.iter().cloned().chain(fleeting)
     }
 }
 

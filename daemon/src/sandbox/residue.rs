@@ -14,16 +14,15 @@ use std::{
     },
 };
 
-use dunlin_sandbox_profiles::Git;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Machine, SandboxError, SandboxKey, base,
-    git::Repositories,
     placeholder::{self, Placeholder},
     places::Places,
     view::unreadable,
 };
+
 /// What to remove when the sandbox's init is gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Residue {
@@ -31,22 +30,12 @@ pub struct Residue {
     pub cgroups: Vec<PathBuf>,
     /// Placeholders of ours in git directories that this sandbox needs, as others may.
     pub placeholders: Vec<PathBuf>,
-    /// The workspace had a repository of its own that is guarded as the profile wants.
-    #[serde(default)]
-    pub own_repository: bool,
     /// The directory that stands in for private ones where there is no mount namespace.
     pub stand_in: Option<PathBuf>,
 }
 
 impl Residue {
-    /// Makes the placeholders that are missing, and shares those that another sandbox of this worker needs.
-    pub fn hold_placeholders(&mut self, repositories: &Repositories, git: &Git) -> Result<(), SandboxError> {
-        self.own_repository = !repositories.directories.is_empty();
-        let placeholders = repositories.placeholders(git);
-        placeholders.into_iter().try_for_each(|(path, placeholder)| self.hold(path, placeholder))
-    }
-
-    /// The same for one place.
+    /// Makes a placeholder that is missing, or shares it with another sandbox of this worker that needs it.
     pub fn hold(&mut self, path: &Path, placeholder: Placeholder) -> Result<(), SandboxError> {
         let mut held = held();
         if placeholder.place(path)? || held.contains_key(path) {
@@ -165,10 +154,10 @@ fn write_missing(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use dunlin_sandbox_profiles::Guard;
+    use dunlin_sandbox_profiles::{Git, Guard};
 
     use super::*;
-    use crate::sandbox::git::{Guarded, Key};
+    use crate::sandbox::git::{Guarded, Key, Repositories};
 
     #[test]
     fn placeholders_go_and_what_somebody_wrote_stays() {
@@ -192,7 +181,8 @@ mod tests {
         let protect = Git { hooks: Guard::Protect, config: Guard::Protect };
         let mut residues = [Residue::default(), Residue::default()];
         for residue in &mut residues {
-            residue.hold_placeholders(&repositories, &protect).unwrap();
+            let placeholders = repositories.placeholders(&protect);
+            placeholders.for_each(|(path, what)| residue.hold(path, what).unwrap());
         }
         residues[0].remove();
         assert!(path.exists());
@@ -205,12 +195,8 @@ mod tests {
         let git = tempfile::tempdir().unwrap();
         let path = git.path().join("hooks");
         fs::create_dir(&path).unwrap();
-        let guard = Guarded { path: path.clone(), key: Key::Hooks, placeholder: Placeholder::Directory };
-        let repositories = Repositories { guards: vec![guard], ..Repositories::default() };
         let mut residue = Residue::default();
-        residue
-            .hold_placeholders(&repositories, &Git { hooks: Guard::Protect, config: Guard::Protect })
-            .unwrap();
+        residue.hold(&path, Placeholder::Directory).unwrap();
         residue.remove();
         assert!(path.exists());
     }

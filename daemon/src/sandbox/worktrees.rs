@@ -16,6 +16,7 @@ use super::{
     git_reading::ConfigReading,
     guards::{Guard, Reading, Ward, digest},
     placeholder::Placeholder,
+    planted::Tree,
 };
 use crate::{
     launch::plan::{Access, MountStep},
@@ -27,7 +28,7 @@ use crate::{
 pub enum Found {
     /// Not complete yet, or on its way out.
     Unborn,
-    /// Its files lie in the workspace: it may have been made inside.
+    /// Its files lie in what commands may write to: it may have been made inside.
     Inside(Pointer),
     /// Its files lie outside, so the host made it: this is to be held.
     Outside(Vec<Guard>),
@@ -70,7 +71,7 @@ pub fn unguarded(repository: &Path, guards: &[Guard]) -> Vec<PathBuf> {
 }
 
 /// Looks at one of them.
-pub fn look(repository: &Path, directory: &Path, workspace: &Path) -> Found {
+pub fn look(repository: &Path, directory: &Path, trees: &[Tree]) -> Found {
     let Some(pointer) = Pointer::of(directory) else { return unborn(directory) };
     let text = match regular::bytes(&directory.join("commondir")) {
         Ok(text) => text,
@@ -91,7 +92,9 @@ pub fn look(repository: &Path, directory: &Path, workspace: &Path) -> Found {
         return Found::Doubt(doubt);
     }
     match git_links::file_of(directory) {
-        Some(link) if !link.starts_with(workspace) => Found::Outside(guards(directory, &text)),
+        Some(link) if !trees.iter().any(|tree| link.starts_with(&tree.path)) => {
+            Found::Outside(guards(directory, &text))
+        }
         _ => Found::Inside(pointer),
     }
 }
@@ -158,7 +161,8 @@ mod tests {
         }
 
         fn look(&self) -> Found {
-            look(&self.path("app/.git"), &self.path("app/.git/worktrees/tree"), &self.path("app"))
+            let trees = [Tree { path: self.path("app"), guarded: true }];
+            look(&self.path("app/.git"), &self.path("app/.git/worktrees/tree"), &trees)
         }
 
         /// Makes `tree` a worktree whose files lie there.

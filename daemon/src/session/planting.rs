@@ -17,7 +17,7 @@ use crate::{
     audit::Audit,
     keeper::control::{Frame, SET_RECORD},
     link::Link,
-    sandbox::planted::{self, Planted, Tree},
+    sandbox::planted::{self, Planted},
     sys::memfd,
 };
 
@@ -49,7 +49,8 @@ impl Planting {
     pub fn look(&self, session: Arc<Session>, sandbox: SandboxRecord) {
         let all = self.clone();
         tokio::spawn(async move {
-            let (trees, since) = (trees_of(&sandbox), sandbox.created_unix_ms.saturating_sub(CLOCK_STEP_MS));
+            let (trees, since) =
+                (sandbox.trees.clone(), sandbox.created_unix_ms.saturating_sub(CLOCK_STEP_MS));
             let looked = tokio::task::spawn_blocking(move || planted::look(&trees, since)).await;
             if let Ok(planted) = looked {
                 all.tell(&session, &sandbox, planted).await;
@@ -67,9 +68,12 @@ impl Planting {
             let told = told.entry(sandbox.id.clone()).or_default();
             if !planted.cut_short {
                 // What is gone and comes again is told again.
-                told.retain(|found| *found == Default::default() || planted.found.contains(found));
+                let now: HashSet<_> = planted.told().collect();
+                told.retain(|found| *found == Default::default() || now.contains(found));
             }
-            planted.found.retain(|found| told.insert(found.clone()));
+            let new: HashSet<_> = planted.told().filter(|found| told.insert(found.clone())).collect();
+            planted.found.retain(|found| new.contains(found));
+            planted.fleeting.retain(|(part, _)| new.iter().any(|(place, _)| place == part));
             planted.cut_short &= told.insert(Default::default());
         }
         if planted == Planted::default() {
@@ -94,9 +98,4 @@ impl Planting {
             let _ = self.link.ask(Frame::new(SET_RECORD, number), &[], &[file.as_fd()]).await;
         }
     }
-}
-
-/// What a sandbox may write to and keeps.
-fn trees_of(sandbox: &SandboxRecord) -> Vec<Tree> {
-    vec![Tree { path: PathBuf::from(&sandbox.workspace), guarded: sandbox.residue.own_repository }]
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::SessionError;
 use crate::{
     replace,
-    sandbox::{Places, Residue, Weakening, aside, cgroup},
+    sandbox::{Places, Residue, Weakening, aside, cgroup, planted::Tree},
     sys::memfd,
 };
 
@@ -58,6 +58,9 @@ pub struct SandboxRecord {
     pub search_path: Vec<PathBuf>,
     /// See [`Kept`].
     #[serde(skip_serializing)]
+    pub trees: Vec<Tree>,
+    /// See [`Kept`].
+    #[serde(skip_serializing)]
     pub residue: Residue,
     /// The keeper's number.
     #[serde(skip)]
@@ -80,6 +83,8 @@ pub struct Kept {
     pub notes: Vec<String>,
     /// The entries of PATH that it was made for.
     pub search_path: Vec<PathBuf>,
+    /// What its sessions may write to and keep.
+    pub trees: Vec<Tree>,
 }
 
 impl SandboxRecord {
@@ -115,12 +120,13 @@ impl SandboxRecord {
             residue: self.residue.clone(),
             notes: self.notes.clone(),
             search_path: self.search_path.clone(),
+            trees: self.trees.clone(),
         }
     }
 
     fn take(&mut self, kept: Kept) {
-        let Kept { residue, notes, search_path } = kept;
-        *self = Self { residue, notes, search_path, ..std::mem::take(self) };
+        let Kept { residue, notes, search_path, trees } = kept;
+        *self = Self { residue, notes, search_path, trees, ..std::mem::take(self) };
     }
 
     /// Takes note of whom the kernel has killed of it for want of memory, and says whether there is somebody new.

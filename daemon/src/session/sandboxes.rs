@@ -141,6 +141,7 @@ impl Sandboxes {
             search_path: policy.caller.path,
             places: established.places,
             residue: established.residue,
+            trees: established.trees,
             guarded: watch.is_some(),
             key: key.as_str().to_owned(),
             is_apart: true,

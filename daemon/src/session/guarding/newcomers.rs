@@ -32,8 +32,7 @@ impl Post {
             self.forget_gone(&above)?;
             for directory in worktrees::unguarded(&repository, &self.known.guards) {
                 self.watch_directory(&directory)?;
-                let workspace = Path::new(&self.sandbox.workspace);
-                match worktrees::look(&repository, &directory, workspace) {
+                match worktrees::look(&repository, &directory, &self.sandbox.trees) {
                     Found::Unborn => {}
                     Found::Doubt(why) => return Err(Breach::At(directory, why)),
                     Found::Inside(pointer) => self.remember(pointer)?,
