@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeSet, HashSet, VecDeque},
     fs, io,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     git::{Guarded, Key, NAMES, Repositories, WORKTREE_NAMES, subdirectories},
     git_links, git_syntax, identity,
     placeholder::Placeholder,
+    trace::normal,
     view::{lies_in, unreadable},
 };
 use crate::regular;
@@ -197,8 +198,8 @@ impl<'a> Search<'a> {
             };
             self.spend(file, 0, 1)?;
             let named = match entry.value.strip_prefix("~/") {
-                Some(below) => plain(&self.home.join(below)),
-                None => plain(&base.join(&entry.value)),
+                Some(below) => normal(&self.home.join(below)),
+                None => normal(&base.join(&entry.value)),
             };
             let Ok(path) = fs::canonicalize(&named) else {
                 if lies_in(&named, self.trees) {
@@ -249,19 +250,6 @@ fn few(
 fn too_many(path: &Path, what: &str) -> SandboxError {
     let why = format!("{what}, too many to guard; look at it, and take away what a command may have left");
     SandboxError::Guard { path: path.to_path_buf(), why }
-}
-
-/// Without `.` and `..`, links not followed.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => drop(plain.pop()),
-            other => plain.push(other),
-        }
-    }
-    plain
 }
 
 /// The text of a configuration: git outside obeys it, so what cannot be read for what it names is refused. What is not there, or not

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use dunlin_sandbox_profiles as profiles;
@@ -15,7 +15,7 @@ use super::{
     Policy, base,
     grants::{self, Grants},
     places::Places,
-    trace::Kind,
+    trace::{Kind, normal},
     view::{FsView, lies_in},
 };
 use crate::launch::plan::{Access, MountStep};
@@ -114,7 +114,7 @@ impl Binds {
             name.is_some_and(|name| name.starts_with('.'))
         };
         let hidden = self.links.iter().filter(|(link, _)| is_hidden(link));
-        let real = hidden.filter_map(|(link, to)| normal(&link.parent()?.join(to)));
+        let real = hidden.filter_map(|(link, to)| Some(normal(&link.parent()?.join(to))));
         let own = |real: &PathBuf| {
             let based = self.base.iter().any(|base| real.starts_with(base) || base.starts_with(real));
             let holds = |above: Shown| {
@@ -182,19 +182,6 @@ impl Binds {
             }
         }
     }
-}
-
-/// A path without `.` and `..`; `None` if it leads above the root.
-fn normal(path: &Path) -> Option<PathBuf> {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => drop(normal.pop().then_some(())?),
-            other => normal.push(other),
-        }
-    }
-    Some(normal)
 }
 
 /// Every mount step of the policy's root.

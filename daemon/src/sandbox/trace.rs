@@ -120,6 +120,19 @@ fn kind(mode: libc::mode_t) -> Kind {
     }
 }
 
+/// A path without `.` and `..`, as the kernel reads one without links: above the root is the root.
+pub fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => drop(normal.pop()),
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
 /// The parts of a path, last first, without the root and single dots.
 fn components(path: &Path) -> Vec<PathBuf> {
     let parts = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
