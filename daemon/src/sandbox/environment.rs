@@ -83,6 +83,11 @@ pub fn of_session(
     all.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value)).collect()
 }
 
+/// Whether every entry of PATH is one that the sandbox was made for.
+pub fn is_all_seen(policy: &Policy, born: &[PathBuf]) -> bool {
+    policy.isolation == Isolation::None || policy.caller.path.iter().all(|entry| born.contains(entry))
+}
+
 /// This session's PATH in a sandbox that was born for `born`, and the entries of it that are not seen there: programs in them are not
 /// found. An entry that is unseen but leads, as `real` tells, to a place that is seen, is named by that place: fnm makes a link for
 /// every terminal.
@@ -92,7 +97,7 @@ pub fn seen_path(
     real: impl Fn(&Path) -> Option<PathBuf>,
 ) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let path = &policy.caller.path;
-    if policy.isolation == Isolation::None || path.iter().all(|entry| born.contains(entry)) {
+    if is_all_seen(policy, born) {
         return (path.clone(), Vec::new());
     }
     let grants = Grants::of(policy);

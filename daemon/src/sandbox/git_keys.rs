@@ -15,7 +15,7 @@ pub fn in_the_network(url: &str) -> bool {
     host.starts_with(|c: char| c.is_ascii_alphanumeric()) && !url.contains("::")
 }
 
-/// Whether an entry makes git run nothing, whatever it is changed to.
+/// Whether an entry makes git run nothing, whatever it is changed to. `remotes` are those that have an address in the network.
 pub fn harmless(
     section: &str,
     subsection: Option<&str>,
@@ -28,7 +28,8 @@ pub fn harmless(
         ("branch", Some(_), "remote" | "pushremote") => value == "." || remotes.contains(value),
         // No key of git's own has a hyphen; editors note their own affairs there.
         ("branch", Some(_), key) => key.contains('-') || ["merge", "rebase", "description"].contains(&key),
-        ("remote", None, "pushdefault") => remotes.contains(value),
+        ("remote", None, "pushdefault") | ("extensions", None, "partialclone") => remotes.contains(value),
+        ("remote", Some(name), "promisor" | "partialclonefilter") => remotes.contains(name),
         ("gitflow", Some("branch" | "prefix"), _) => true,
         ("submodule", Some(_), "url") => in_the_network(value),
         (_, Some(_), _) => HARMLESS_BELOW.contains(&(section, key)) || !KNOWN.contains(&section),
@@ -43,8 +44,6 @@ const HARMLESS_BELOW: &[(&str, &str)] = &[
     ("remote", "tagopt"),
     ("remote", "prune"),
     ("remote", "gh-resolved"),
-    ("remote", "promisor"),
-    ("remote", "partialclonefilter"),
     ("lfs", "access"),
     ("lfs", "locksverify"),
     ("submodule", "active"),
@@ -76,7 +75,6 @@ const HARMLESS: &[(&str, &str)] = &[
     ("diff", "renamelimit"),
     ("diff", "renames"),
     ("extensions", "objectformat"),
-    ("extensions", "partialclone"),
     ("extensions", "refstorage"),
     ("extensions", "worktreeconfig"),
     ("fetch", "prune"),
@@ -131,6 +129,7 @@ const KNOWN: &[&str] = &[
     "annex",
     "apply",
     "attr",
+    "b4",
     "author",
     "bitmap",
     "blame",
@@ -174,6 +173,7 @@ const KNOWN: &[&str] = &[
     "guitool",
     "help",
     "hook",
+    "hooks",
     "http",
     "https",
     "hub",
@@ -213,6 +213,7 @@ const KNOWN: &[&str] = &[
     "rerere",
     "revert",
     "safe",
+    "secrets",
     "sendemail",
     "sendpack",
     "sequence",
@@ -222,6 +223,7 @@ const KNOWN: &[&str] = &[
     "ssh",
     "stash",
     "status",
+    "stgit",
     "submodule",
     "svn",
     "svn-remote",

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     git_keys::{INERT, harmless, in_the_network},
+    git_syntax::BLANKS,
     guards::digest,
 };
 
@@ -40,10 +41,9 @@ impl ConfigReading {
             return whole(text.as_bytes());
         }
         let mut reading = Self::default();
-        let remotes: BTreeSet<&str> =
-            text.lines().filter_map(|line| Header::of(line.trim())).filter_map(Header::remote).collect();
+        let remotes = remotes_in_the_network(text);
         let mut header = None;
-        for line in text.lines().map(str::trim) {
+        for line in text.lines().map(|line| line.trim_matches(BLANKS)) {
             if line.is_empty() || line.starts_with(['#', ';']) {
                 continue;
             }
@@ -101,6 +101,20 @@ impl ConfigReading {
     }
 }
 
+/// The remotes that have an address, and in the network. To git any other name is a path, whatever else is said of it.
+fn remotes_in_the_network(text: &str) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    let mut remote = None;
+    for line in text.lines().map(|line| line.trim_matches(BLANKS)) {
+        if line.starts_with('[') {
+            remote = Header::of(line).and_then(Header::remote);
+        } else if plain_entry(line).is_some_and(|(key, value)| key == "url" && in_the_network(value)) {
+            found.extend(remote);
+        }
+    }
+    found
+}
+
 /// `[section]` or `[section "subsection"]` without anything that could be read in another way.
 #[derive(Clone, Copy, Debug)]
 struct Header<'a> {
@@ -129,15 +143,15 @@ impl<'a> Header<'a> {
 /// `key = value` without escapes and comments, in one pair of quotes or none.
 fn plain_entry(line: &str) -> Option<(String, &str)> {
     let (key, value) = line.split_once('=').unwrap_or((line, "true"));
-    let quoted = value.trim().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let quoted = value.trim_matches(BLANKS).strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     if let Some(value) = quoted.filter(|inner| !inner.contains(['"', '\\'])) {
         return named(key).map(|key| (key, value));
     }
-    named(key).filter(|_| !value.contains(['"', '\\', '#', ';'])).map(|key| (key, value.trim()))
+    named(key).filter(|_| !value.contains(['"', '\\', '#', ';'])).map(|key| (key, value.trim_matches(BLANKS)))
 }
 
 fn named(key: &str) -> Option<String> {
-    let key = key.trim_end();
+    let key = key.trim_end_matches(BLANKS);
     let plain = key.starts_with(|c: char| c.is_ascii_alphabetic())
         && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     plain.then(|| key.to_ascii_lowercase())
@@ -171,6 +185,7 @@ mod tests {
         );
         check("[branch \"main\"]\n\tgithub-pr-owner-number = \"a#b#1\"\n", false);
         check("[branch \"main\"]\n\tgithub-pr-owner-number = a-1\n[remote]\n\tpushDefault = origin\n", false);
+        check("[remote \"origin\"]\n\tpromisor = true\n[extensions]\n\tpartialClone = origin\n", false);
         check("[gitflow \"prefix\"]\n\tfeature = feature/\n[extensions]\n\tworktreeConfig = true\n", false);
     }
 
@@ -194,6 +209,11 @@ mod tests {
             "[branch \"main\"]\n\tremote = evil\n",
             "[branch \"main\"]\n\tmergeOptions = -s evil\n",
             "[remote]\n\tpushDefault = ./evil\n",
+            "[remote \"evil\"]\n\tfetch = +refs/heads/*:refs/remotes/evil/*\n[remote]\n\tpushDefault = evil\n",
+            "[remote \"evil\"]\n\tfetch = a\n[branch \"main\"]\n\tremote = evil\n",
+            "[branch \"main\"]\n\tremote = origin\u{3000}\n",
+            "[extensions]\n\tpartialClone = ./evil\n",
+            "[remote \"evil\"]\n\tpromisor = true\n",
             "[gitflow \"path\"]\n\thooks = ./evil\n",
             "[core]\n\tworktree = ../evil\n",
             "[x]\n\ty = z\\\n\t[core]\n",

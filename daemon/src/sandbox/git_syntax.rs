@@ -3,6 +3,9 @@
 //! Invariant: pure, and reads like git does: sections and names without regard to case, quotes, escapes, comments and
 //! continued lines. What it cannot make sense of it skips; it decides nothing by what it did not find.
 
+/// What git takes off at both ends of a line: no other blank, however it looks.
+pub const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
+
 /// One `section.key = value`; subsections are kept, lower case is given to section and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -21,18 +24,18 @@ pub fn entries(text: &str) -> Vec<Entry> {
     let mut found = Vec::new();
     let mut section = (String::new(), None);
     for line in logical_lines(text) {
-        let mut rest = line.trim();
+        let mut rest = line.trim_matches(BLANKS);
         while let Some((name, after)) = rest.strip_prefix('[').and_then(header) {
             section = name;
-            rest = after.trim_start();
+            rest = after.trim_start_matches(BLANKS);
         }
         let key_end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(rest.len());
         let (key, after) = rest.split_at(key_end);
         if key.is_empty() {
             continue;
         }
-        let value = match after.trim_start().strip_prefix('=') {
-            Some(value) => unquoted(value.trim_start()),
+        let value = match after.trim_start_matches(BLANKS).strip_prefix('=') {
+            Some(value) => unquoted(value.trim_start_matches(BLANKS)),
             None => "true".to_owned(),
         };
         let (name, subsection) = section.clone();
@@ -93,7 +96,7 @@ fn ends_open(line: &str, quotes: &mut bool) -> bool {
 fn header(text: &str) -> Option<((String, Option<String>), &str)> {
     let name_end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '.')?;
     let (name, rest) = text.split_at(name_end);
-    let rest = rest.trim_start();
+    let rest = rest.trim_start_matches(BLANKS);
     let Some(quoted) = rest.strip_prefix('"') else {
         return Some(((name.to_ascii_lowercase(), None), rest.strip_prefix(']')?));
     };
@@ -106,7 +109,7 @@ fn header(text: &str) -> Option<((String, Option<String>), &str)> {
             other => subsection.push(other),
         }
     }
-    let rest = characters.as_str().trim_start().strip_prefix(']')?;
+    let rest = characters.as_str().trim_start_matches(BLANKS).strip_prefix(']')?;
     Some(((name.to_ascii_lowercase(), Some(subsection)), rest))
 }
 

@@ -80,8 +80,8 @@ struct Trees {
 struct Granted {
     path: PathBuf,
     level: Level,
-    /// What is granted above it does not count below: HOME is the sandbox's own, and what is named as readable one by one is read-only
-    /// inside something writable, too.
+    /// What is granted above it does not count below: HOME is the sandbox's own, and what is named as readable one by one, or as written
+    /// to in a private copy, is so inside something writable, too.
     alone: bool,
 }
 
@@ -105,7 +105,7 @@ impl Trees {
             [(&fs.read, Level::Read), (&fs.overlay, Level::Overlay), (&fs.write, Level::Write)]
         {
             for entry in entries {
-                let alone = level == Level::Read && matches!(entry, PathEntry::At(_));
+                let alone = level < Level::Write && matches!(entry, PathEntry::At(_));
                 let placed = grants::place(entry, caller, workspace).into_iter();
                 granted.extend(placed.map(|path| one(path, level, alone)));
             }

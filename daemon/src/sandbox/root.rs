@@ -85,11 +85,14 @@ impl Binds {
         links.retain(|path, _| seen(path));
         binds.raise(&policy.workspace, own);
         binds.shown.remove(Path::new("/"));
-        let named: Vec<PathBuf> =
-            grants::named(policy).filter(|(key, _)| *key == "fs.read").map(|(_, path)| path).collect();
-        let mut read_only = real(named.iter(), view);
-        read_only.extend(binds.lower(&real(grants.protect.iter(), view)));
-        binds.drop_redundant(&read_only);
+        let named: Vec<PathBuf> = grants::named(policy)
+            .filter(|(key, _)| ["fs.read", "fs.overlay"].contains(key))
+            .map(|(_, path)| path)
+            .collect();
+        let mut alone = real(named.iter(), view);
+        alone.extend((!places.home_is_private).then(|| places.home.clone()));
+        alone.extend(binds.lower(&real(grants.protect.iter(), view)));
+        binds.drop_redundant(&alone);
         binds
     }
 
@@ -170,13 +173,15 @@ impl Binds {
             .collect()
     }
 
-    /// Drops what something above shows as well or better. What is `read_only` by its own name stays so.
-    fn drop_redundant(&mut self, read_only: &BTreeSet<PathBuf>) {
+    /// Drops what something above shows as well or better. What stands `alone`, named one by one, stays as it is named.
+    fn drop_redundant(&mut self, alone: &BTreeSet<PathBuf>) {
         for (path, shown) in self.shown.clone() {
             let above = path.parent().and_then(|parent| self.covering(parent)).map(|(_, above)| above);
             let redundant = above == Some(Shown::Write) || above == Some(shown);
-            if above == Some(Shown::Write) && shown == Shown::Read && read_only.contains(&path) {
-                self.held.insert(path);
+            if above == Some(Shown::Write) && shown < Shown::Write && alone.contains(&path) {
+                if shown == Shown::Read {
+                    self.held.insert(path);
+                }
             } else if redundant && !self.base.contains(&path) {
                 self.shown.remove(&path);
             }
@@ -259,8 +264,13 @@ fn pins(policy: &Policy, grants: &Grants, view: &FsView, binds: &Binds) -> Vec<M
         let place = if binds.held.contains(path) { path.parent() } else { Some(path.as_path()) };
         let Some((tree, Shown::Write)) = place.and_then(|place| binds.covering(place)) else { continue };
         pinned.insert(path.clone(), Access::Read);
-        for above in path.ancestors().skip(1).take_while(|above| above != tree) {
-            pinned.entry(above.to_path_buf()).or_insert(Access::Write);
+        hold_above(path, tree, &mut pinned);
+    }
+    // Whoever moved a directory above what is hidden would find it there under another name, in the next sandbox.
+    let real: BTreeSet<&PathBuf> = view.traces.values().map(|trace| &trace.real).collect();
+    for path in binds.hidden.iter().filter(|path| real.contains(path)) {
+        if let Some((tree, Shown::Write)) = binds.covering(path) {
+            hold_above(path, tree, &mut pinned);
         }
     }
     let below_pinned = |path: &PathBuf, pinned: &BTreeMap<PathBuf, Access>| {
@@ -269,6 +279,13 @@ fn pins(policy: &Policy, grants: &Grants, view: &FsView, binds: &Binds) -> Vec<M
     let is_bound = |path: &PathBuf| binds.shown.contains_key(path) && !binds.held.contains(path);
     let kept = pinned.iter().filter(|(path, _)| !is_bound(path) && !below_pinned(path, &pinned));
     kept.map(|(target, access)| MountStep::Pin { target: target.clone(), access: *access }).collect()
+}
+
+/// The directories between a place and the tree that it lies in.
+fn hold_above(path: &Path, tree: &Path, pinned: &mut BTreeMap<PathBuf, Access>) {
+    for above in path.ancestors().skip(1).take_while(|above| *above != tree) {
+        pinned.entry(above.to_path_buf()).or_insert(Access::Write);
+    }
 }
 
 /// What exists in a shown tree and must not be seen or reached.

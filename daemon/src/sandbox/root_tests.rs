@@ -314,6 +314,38 @@ fn hiding_wins_over_every_grant() {
         &plan(&want_with("workspace-write", &widening), &view(&host, &[])),
         &[("/data", &["bind Read"]), ("/data/secret", &["mask"]), ("/home/ada/.rustup", &[])],
     );
+    let hide = vec!["${workspace}/a/b/secret".parse().unwrap()];
+    let inside = Widening { hide, ..Widening::default() };
+    let host =
+        [HOST, &["/home/ada/src/app/a/", "/home/ada/src/app/a/b/", "/home/ada/src/app/a/b/secret"]].concat();
+    check(
+        &plan(&want_with("workspace-write", &inside), &view(&host, &[])),
+        &[
+            ("/home/ada/src/app/a", &["pin Write"]),
+            ("/home/ada/src/app/a/b", &["pin Write"]),
+            ("/home/ada/src/app/a/b/secret", &["mask"]),
+        ],
+    );
+}
+
+#[test]
+fn a_home_that_is_shown_and_a_named_overlay_stay_what_they_are_below_something_writable() {
+    let mut wish = want_with(
+        "workspace-write",
+        &Widening { directories: vec!["/home".parse().unwrap()], ..Widening::default() },
+    );
+    wish.profile.fs.home = profiles::Home::HostRead;
+    wish.profile.fs.overlay.push(profiles::PathEntry::At("${workspace}/target".parse().unwrap()));
+    let steps = plan(&wish, &view(&[HOST, &["/home/", "/home/ada/src/app/target/"]].concat(), &[]));
+    check(
+        &steps,
+        &[
+            ("/home", &["bind Write"]),
+            ("/home/ada", &["pin Read"]),
+            ("/home/ada/src/app", &["bind Write"]),
+            ("/home/ada/src/app/target", &["bind Read", "overlay"]),
+        ],
+    );
 }
 
 #[test]

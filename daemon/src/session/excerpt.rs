@@ -73,8 +73,11 @@ pub fn of(session: &Session, from: u64, to: u64, budget_bytes: u64) -> io::Resul
     })
 }
 
-/// The same on a thread of its own: what is no longer in memory is read from disk.
+/// The same, beside the worker's threads where it is no longer all in memory but on disk.
 pub async fn aside(session: &Arc<Session>, from: u64, to: u64, budget_bytes: u64) -> io::Result<Excerpt> {
+    if session.log.view().is_some_and(|view| view.first() <= from) {
+        return of(session, from, to, budget_bytes);
+    }
     let session = session.clone();
     tokio::task::spawn_blocking(move || of(&session, from, to, budget_bytes)).await?
 }

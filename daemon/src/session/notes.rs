@@ -1,10 +1,10 @@
 //! What whoever starts a session should know beyond what its sandbox was born with: about their PATH, and about the
 //! workspace's own profile.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::sandboxes::SandboxRecord;
-use crate::{profiles::Profiles, sandbox::plain};
+use crate::sandbox::plain;
 
 /// Notes of one kind on a record, and characters of one: more is read by nobody, and a record has to stay short.
 const NOTES_MAX: usize = 16;
@@ -27,27 +27,18 @@ fn short(note: &str) -> String {
     }
 }
 
-/// The notes, one sentence each. `unseen` are entries of PATH that the sandbox does not show; `profiles` know of the workspace's own,
-/// for who would act on it.
-pub fn of_session(
-    sandbox: &SandboxRecord,
-    workspace: &Path,
-    unseen: &[PathBuf],
-    profiles: Option<&Profiles>,
-) -> Vec<String> {
-    let there = unseen.iter().filter(|entry| entry.is_dir());
-    let mut notes: Vec<String> = there
-        .map(|entry| {
-            format!(
-                "PATH entry {} is not in this sandbox, which was made for another PATH; `dunlin sandbox end {}` and the \
-                 next command gets a new one",
-                entry.display(),
-                sandbox.id
-            )
-        })
-        .collect();
-    notes.extend(profiles.and_then(|profiles| profiles.notice(workspace)));
-    bounded(notes)
+/// The notes, one sentence each. `unseen` are entries of PATH that are there and that the sandbox does not show; `notice` is about the
+/// workspace's own profile, for who would act on it.
+pub fn of_session(sandbox: &SandboxRecord, unseen: &[PathBuf], notice: Option<&String>) -> Vec<String> {
+    let missing = unseen.iter().map(|entry| {
+        format!(
+            "PATH entry {} is not in this sandbox, which was made for another PATH; `dunlin sandbox end {}` and the \
+             next command gets a new one",
+            entry.display(),
+            sandbox.id
+        )
+    });
+    bounded(missing.chain(notice.cloned()))
 }
 
 #[cfg(test)]

@@ -116,13 +116,20 @@ impl Starter {
         aside(&placement.workspace, move || wanted(&profiles, &placed)).await?
     }
 
-    /// The same, and where the command starts.
-    async fn want_and_cwd(&self, placement: &Placement) -> Result<(Want, PathBuf), SessionError> {
-        let (profiles, placed) = (self.profiles.clone(), placement.clone());
-        let looked = aside(&placement.workspace, move || {
+    /// The same with all that is to be looked at for a start in a sandbox that lives: one look, beside the worker's threads.
+    async fn look(&self, start: &Start) -> Result<Looked, SessionError> {
+        let (profiles, machine, placed) =
+            (self.profiles.clone(), self.machine.clone(), start.placement.clone());
+        // A model cannot act on what is said of the workspace's own profile, and would read it with every call.
+        let named = !placed.profile.is_empty() || start.actor.kind == ActorKind::Model;
+        let looked = aside(&start.placement.workspace, move || {
             let is_said = !placed.cwd.as_os_str().is_empty();
             let cwd = existing_directory("cwd", if is_said { &placed.cwd } else { &placed.workspace })?;
-            Ok((wanted(&profiles, &placed)?, cwd))
+            let want = wanted(&profiles, &placed)?;
+            let policy = policy::resolve(&want, &machine)?;
+            check_inside(&cwd, &policy)?;
+            let notice = (!named).then(|| profiles.notice(&want.workspace)).flatten();
+            Ok(Looked { want, policy, cwd, notice })
         });
         looked.await?
     }
@@ -134,10 +141,8 @@ impl Starter {
         }
         argv::check(&start.argv)?;
         let _name = self.registry.reserve(&start.name, &key_text(start.key))?;
-        let (want, cwd) = self.want_and_cwd(&start.placement).await?;
-        let policy = policy::resolve(&want, &self.machine)?;
-        let (begins, wanted) = (cwd.clone(), policy.clone());
-        aside(&want.workspace, move || check_inside(&begins, &wanted)).await??;
+        let looked = self.look(start).await?;
+        let Looked { want, policy, cwd, .. } = &looked;
         let wish = Wish {
             actor: &start.actor,
             asking: &start.asking,
@@ -145,11 +150,11 @@ impl Starter {
             command: argv::shown_command(&start.argv),
             session: String::new(),
         };
-        let admitted = self.admit(wish, &want, &policy.key).await?;
+        let admitted = self.admit(wish, want, &policy.key).await?;
         let mut attempt = 1;
         let (spec, reply) = loop {
-            let sandbox = self.admitted_sandbox(&want, &policy.key, &admitted).await?;
-            let (spec, reply) = self.start_in(start, &cwd, &policy, &sandbox).await?;
+            let sandbox = self.admitted_sandbox(want, &policy.key, &admitted).await?;
+            let (spec, reply) = self.start_in(start, &looked, &sandbox).await?;
             if reply.refusal != Refusal::Unknown || attempt == SANDBOXES_TRIED {
                 break (spec, reply);
             }
@@ -167,7 +172,7 @@ impl Starter {
                 })?;
                 Ok(Started { session, repeated: reply.refusal == Refusal::Repeated, asked: admitted.waited })
             }
-            Refusal::StartRefused => Err(start_refused(&reply, start, &cwd, &spec)),
+            Refusal::StartRefused => Err(start_refused(&reply, start, cwd, &spec)),
             Refusal::Unknown => Err(SessionError::NotNow {
                 reason: "SANDBOX_ENDED",
                 what: format!("the sandbox ended before the command could start, {SANDBOXES_TRIED} times"),
@@ -203,22 +208,23 @@ impl Starter {
     async fn start_in(
         &self,
         start: &Start,
-        cwd: &Path,
-        policy: &Policy,
+        looked: &Looked,
         sandbox: &SandboxRecord,
     ) -> Result<(SpawnSpec, Reply), SessionError> {
         let id = ids::new_id();
-        let (seen, born) = (policy.clone(), sandbox.clone());
-        // A model cannot act on what is said of the workspace's own profile, and would read it with every call.
-        let named = !start.placement.profile.is_empty() || start.actor.kind == ActorKind::Model;
-        let profiles = (!named).then(|| self.profiles.clone());
-        let looking = aside(&policy.workspace, move || {
-            let real = |entry: &Path| std::fs::canonicalize(entry).ok();
-            let (path, unseen) = environment::seen_path(&seen, &born.search_path, real);
-            let notes = notes::of_session(&born, &seen.workspace, &unseen, profiles.as_ref());
-            (path, notes)
-        });
-        let (path, notes) = looking.await?;
+        let Looked { policy, cwd, notice, .. } = looked;
+        let (path, unseen) = if environment::is_all_seen(policy, &sandbox.search_path) {
+            (policy.caller.path.clone(), Vec::new())
+        } else {
+            let (seen, born) = (policy.clone(), sandbox.search_path.clone());
+            let looking = aside(&policy.workspace, move || {
+                let real = |entry: &Path| std::fs::canonicalize(entry).ok();
+                let (path, unseen) = environment::seen_path(&seen, &born, real);
+                (path, unseen.into_iter().filter(|entry| entry.is_dir()).collect())
+            });
+            looking.await?
+        };
+        let notes = notes::of_session(sandbox, &unseen, notice.as_ref());
         let spec = spec(start, cwd, policy, sandbox, &path, &id);
         let mut record = record_of(start, cwd, sandbox, policy, id);
         record.notes.extend(notes);
@@ -238,6 +244,15 @@ impl Starter {
         let record = memfd::with_bytes(c"dunlin-record", &record)?;
         Ok(self.link.ask(frame, &[], &[spec.as_fd(), record.as_fd()]).await?)
     }
+}
+
+/// What a start asks for, met by what lies there.
+struct Looked {
+    want: Want,
+    policy: Policy,
+    cwd: PathBuf,
+    /// What is to be said of the workspace's own profile.
+    notice: Option<String>,
 }
 
 fn wanted(profiles: &Profiles, placement: &Placement) -> Result<Want, SessionError> {

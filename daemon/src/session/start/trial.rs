@@ -6,7 +6,7 @@ use std::{io, path::PathBuf, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Placement, Start, Starter, start_refused};
+use super::{Looked, Placement, Start, Starter, start_refused};
 use crate::{
     keeper::control::{Ended, Refusal},
     launch::plan::LaunchPlan,
@@ -66,7 +66,8 @@ impl Trial<'_> {
         let starter = self.starter;
         let start = Start { argv, placement: self.placement.clone(), ..Start::default() };
         let cwd: PathBuf = want.workspace.clone();
-        let (spec, reply) = starter.start_in(&start, &cwd, policy, &sandbox).await?;
+        let looked = Looked { want: want.clone(), policy: policy.clone(), cwd: cwd.clone(), notice: None };
+        let (spec, reply) = starter.start_in(&start, &looked, &sandbox).await?;
         if reply.refusal == Refusal::StartRefused {
             return Err(start_refused(&reply, &start, &cwd, &spec));
         }
