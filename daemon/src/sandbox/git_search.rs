@@ -24,7 +24,7 @@ use crate::regular;
 const PARTS_MAX: usize = 512;
 const DIRECTORIES_MAX: usize = 4096;
 /// Files and directories that all configurations together may name, and how long they may be together.
-const NAMED_MAX: usize = 512;
+const NAMED_MAX: usize = 2048;
 const BYTES_MAX: usize = 8 << 20;
 /// Names of what is not there that are told one by one.
 const MISSING_TOLD_MAX: usize = 4;
@@ -51,9 +51,9 @@ pub fn gather(
             continue;
         }
         search.guard_named(&real, Key::Config);
-        search.guard_configured(&file, workspace, 0)?;
+        search.guard_everywhere(&file)?;
     }
-    search.guard_configured(Path::new(SYSTEM_CONFIGURATION), workspace, 0)?;
+    search.guard_everywhere(Path::new(SYSTEM_CONFIGURATION))?;
     Ok(search.done())
 }
 
@@ -64,6 +64,10 @@ struct Search<'a> {
     found: Repositories,
     /// The paths of the guards.
     guarded: HashSet<PathBuf>,
+    /// Where people and commands work: git sees a relative path in a configuration from there.
+    work_trees: BTreeSet<PathBuf>,
+    /// Configurations that were read, with the work tree that they were seen from.
+    read: HashSet<(PathBuf, PathBuf)>,
     /// What configurations named so far, and how long they were.
     named: usize,
     bytes: usize,
@@ -72,8 +76,8 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(trees: &'a BTreeSet<PathBuf>, home: &'a Path) -> Self {
-        let (found, guarded, missing) = Default::default();
-        Self { trees, home, found, guarded, named: 0, bytes: 0, missing }
+        let (found, guarded, work_trees, read, missing) = Default::default();
+        Self { trees, home, found, guarded, work_trees, read, named: 0, bytes: 0, missing }
     }
 
     fn done(self) -> Repositories {
@@ -120,19 +124,26 @@ impl<'a> Search<'a> {
 
     fn take_repository(&mut self, directory: &Path, tree: &Path) -> Result<(), SandboxError> {
         self.found.trees.insert(tree.to_path_buf());
+        self.guard_configurations(directory, tree)?;
         if self.found.directories.iter().any(|known| known == directory) {
             return Ok(());
         }
         self.found.directories.push(directory.to_path_buf());
         self.guard(directory, NAMES)?;
-        self.guard_configurations(directory, tree)?;
+        let main = directory.parent().filter(|_| directory.ends_with(".git"));
+        if let Some(main) = main.filter(|main| lies_in(main, self.trees)) {
+            self.guard_configurations(directory, main)?;
+        }
         for worktree in few(directory.join("worktrees"), "worktrees", subdirectories)? {
             self.guard(&worktree, WORKTREE_NAMES)?;
             let Some(link) = git_links::file_of(&worktree) else { continue };
-            self.guard_configurations(&worktree, link.parent().unwrap_or(tree))?;
-            match lies_in(&link, self.trees) {
-                true => self.hold(&link),
-                false => self.found.shown.push(link),
+            let own = link.parent().unwrap_or(tree);
+            self.guard_configurations(&worktree, own)?;
+            if lies_in(&link, self.trees) {
+                self.guard_configurations(directory, own)?;
+                self.hold(&link);
+            } else {
+                self.found.shown.push(link);
             }
         }
         for module in few(directory.join("modules"), "submodules", modules)? {
@@ -149,9 +160,17 @@ impl<'a> Search<'a> {
 
     /// What the configurations in a git directory name, seen from the tree that it belongs to.
     fn guard_configurations(&mut self, directory: &Path, tree: &Path) -> Result<(), SandboxError> {
+        self.work_trees.insert(tree.to_path_buf());
         ["config", "config.worktree"]
             .iter()
             .try_for_each(|name| self.guard_configured(&directory.join(name), tree, 0))
+    }
+
+    /// What a configuration for all repositories names, seen from each work tree that commands may write to.
+    fn guard_everywhere(&mut self, file: &Path) -> Result<(), SandboxError> {
+        let all = self.work_trees.iter().chain(self.trees).filter(|tree| lies_in(tree, self.trees));
+        let all: BTreeSet<PathBuf> = all.cloned().collect();
+        all.iter().try_for_each(|tree| self.guard_configured(file, tree, 0))
     }
 
     fn guard(&mut self, directory: &Path, names: &[(&str, Key, Placeholder)]) -> Result<(), SandboxError> {
@@ -187,6 +206,9 @@ impl<'a> Search<'a> {
     /// Files in the trees that a file of the configuration names: included files and what they name in turn, another directory
     /// for hooks.
     fn guard_configured(&mut self, file: &Path, tree: &Path, depth: usize) -> Result<(), SandboxError> {
+        if !self.read.insert((file.to_path_buf(), tree.to_path_buf())) {
+            return Ok(());
+        }
         let text = configuration(file)?;
         self.spend(file, text.len(), 0)?;
         for entry in git_syntax::entries(&text) {
@@ -210,9 +232,6 @@ impl<'a> Search<'a> {
             if lies_in(&named, self.trees) && path != named {
                 return Err(symbolic(&named));
             }
-            if self.guarded.contains(&path) {
-                continue;
-            }
             self.guard_named(&path, key);
             if entry.key == "path" && key == Key::Config && path.is_file() && depth < INCLUDE_DEPTH_MAX {
                 self.guard_configured(&path, tree, depth + 1)?;
@@ -227,7 +246,7 @@ impl<'a> Search<'a> {
         match self.bytes > BYTES_MAX || self.named > NAMED_MAX {
             true => Err(too_many(
                 file,
-                "with it git's configurations here are over 8 MiB long, or name over 512 files",
+                "with it git's configurations here are over 8 MiB long, or name over 2048 files",
             )),
             false => Ok(()),
         }

@@ -263,7 +263,7 @@ fn more_than_git_makes_is_refused_and_what_is_missing_is_told_in_few_words() {
             fs::write(app.join(".git/config"), format!("[include]\n{names}")).unwrap();
         }
     };
-    assert!(refused(&naming(NAMED_MAX + 1)).contains("over 8 MiB long, or name over 512"));
+    assert!(refused(&naming(NAMED_MAX + 1)).contains("over 8 MiB long, or name over 2048"));
     let place = Place::new();
     place.repository("app");
     naming(9)(&place.root.join("app"));
@@ -272,4 +272,33 @@ fn more_than_git_makes_is_refused_and_what_is_missing_is_told_in_few_words() {
         (notes.len(), notes[4].as_str()),
         (5, "git's configuration names 5 more files that are not there")
     );
+}
+
+#[test]
+fn relative_hooks_are_guarded_in_every_work_tree_that_is_written_to() {
+    let place = Place::new();
+    place.repository("app");
+    place.git("app", &["config", "core.hooksPath", ".husky"]);
+    place.git("app", &["worktree", "add", "-q", "trees/in"]);
+    place.git("app", &["worktree", "add", "-q", "../granted"]);
+    for tree in ["app", "app/trees/in", "granted", "plain"] {
+        fs::create_dir_all(place.root.join(tree).join(".husky")).unwrap();
+        fs::create_dir_all(place.root.join(tree).join(".hooks")).unwrap();
+    }
+    fs::create_dir(place.root.join("home")).unwrap();
+    fs::write(place.root.join("home/.gitconfig"), "[core]\n\thooksPath = .hooks\n").unwrap();
+    let trees = ["app", "granted", "plain"].map(|name| place.root.join(name));
+    let found = super::gather(&trees[0], &trees.clone().into(), &place.caller()).unwrap();
+    let guards = place.guards(&found);
+    for name in [
+        "app/.husky",
+        "app/trees/in/.husky",
+        "granted/.husky",
+        "app/.hooks",
+        "app/trees/in/.hooks",
+        "granted/.hooks",
+        "plain/.hooks",
+    ] {
+        assert!(guards.contains(&name.to_owned()), "{name} in {guards:?}");
+    }
 }
