@@ -8,6 +8,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -40,7 +41,8 @@ pub enum CgroupPlace {
     },
 }
 
-/// Our groups' names begin with this, followed by the keeper's pid, the sandbox, the worker's pid and the launch.
+/// Our groups' names begin with this, followed by the keeper's pid and the number of the pid namespace that it is one in, the sandbox,
+/// the worker's pid and the launch.
 const PREFIX: &str = "dunlin-";
 
 /// The controllers of version 2 without which there is no delegation.
@@ -96,7 +98,7 @@ impl CgroupPlace {
     /// not may make groups below its own, which has to be like any other. What was made before an error is removed again.
     pub fn make(&self, keeper: u32, sandbox: &str, limits: &Limits, confined: bool) -> io::Result<Groups> {
         let launch = LAUNCHES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{keeper}-{sandbox}-{}-{launch}", std::process::id());
+        let name = format!("{PREFIX}{keeper}-{}-{sandbox}-{}-{launch}", pid_namespace(), std::process::id());
         let mut groups = Groups::default();
         if let Err(error) = self.fill(&mut groups, &name, limits, confined) {
             groups.all.iter().for_each(|directory| drop(fs::remove_dir(directory)));
@@ -128,7 +130,8 @@ impl CgroupPlace {
         Ok(())
     }
 
-    /// Removes the empty groups of this keeper and of keepers that are gone; the kernel keeps those that hold a process.
+    /// Removes the empty groups of this keeper and of keepers that are gone; the kernel keeps those that hold a process. Whether one of
+    /// another pid namespace lives, nobody here can see.
     pub fn sweep(&self, keeper: u32) {
         let places: Vec<&PathBuf> = match self {
             Self::None => Vec::new(),
@@ -138,7 +141,8 @@ impl CgroupPlace {
         for entry in places.into_iter().flat_map(|place| fs::read_dir(place).into_iter().flatten().flatten())
         {
             let owner = owner(&entry.file_name().to_string_lossy());
-            if owner.is_some_and(|pid| pid == keeper || !lives(pid)) {
+            let here = owner.filter(|(_, namespace)| *namespace == pid_namespace()).map(|(pid, _)| pid);
+            if here.is_some_and(|pid| pid == keeper || !lives(pid)) {
                 remove_empty(&entry.path());
             }
         }
@@ -161,9 +165,15 @@ fn lives(pid: u32) -> bool {
     status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// The keeper that made a group of this name.
-fn owner(name: &str) -> Option<u32> {
-    name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok()
+/// The keeper that made a group of this name, and the pid namespace that it runs in.
+fn owner(name: &str) -> Option<(u32, u64)> {
+    let mut parts = name.strip_prefix(PREFIX)?.split('-');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// The number of our own pid namespace; 0 where /proc does not tell.
+fn pid_namespace() -> u64 {
+    fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino())
 }
 
 /// Our own version 2 group.

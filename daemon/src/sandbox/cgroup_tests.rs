@@ -110,7 +110,7 @@ fn a_delegated_group_gets_the_limits_and_what_cannot_be_limited_is_not_left() {
     let [reapers, commands] = sessions;
     assert_eq!(made.sessions, Some(SessionCgroups { reapers: vec![reapers], commands: vec![commands] }));
     assert_eq!(made.inits, [file(all.join("cgroup.procs"), true)]);
-    assert_eq!(owner(&all.file_name().unwrap().to_string_lossy()), Some(7));
+    assert_eq!(owner(&all.file_name().unwrap().to_string_lossy()), Some((7, pid_namespace())));
     let place = tempfile::tempdir().unwrap();
     let [own, nowhere] = [place.path().to_path_buf(), PathBuf::from("/nowhere")];
     let split = CgroupPlace::Split { pids: Some(nowhere), memory: Some(own), cpu: None };
@@ -180,16 +180,16 @@ fn a_process_that_nobody_reaps_is_gone() {
 fn only_groups_of_this_keeper_and_of_dead_ones_are_swept() {
     let place = tempfile::tempdir().unwrap();
     let split = CgroupPlace::Split { pids: Some(place.path().to_path_buf()), memory: None, cpu: None };
-    // No pid reaches this number; pid 1 always lives.
-    for name in
-        ["dunlin-7-x/reapers/commands", "dunlin-7-lives/reapers", "dunlin-4194305-x", "dunlin-1-x", "other"]
-    {
+    // No pid reaches this number; pid 1 always lives; nobody here sees who lives in namespace 1.
+    let name = |keeper: &str| format!("dunlin-{keeper}-{}-x", pid_namespace());
+    let [own, full, gone, alive] = ["7", "07", "4194305", "1"].map(name);
+    let elsewhere = "dunlin-4194305-1-x".to_owned();
+    for name in [&format!("{own}/reapers/commands"), &format!("{full}/reapers"), &gone, &alive, &elsewhere] {
         fs::create_dir_all(place.path().join(name)).unwrap();
     }
-    fs::write(place.path().join("dunlin-7-lives/cgroup.procs"), "12\n").unwrap();
+    fs::write(place.path().join(&full).join("cgroup.procs"), "12\n").unwrap();
     split.sweep(7);
-    assert!(place.path().join("dunlin-7-lives/reapers").exists(), "its init is in it");
-    let left =
-        ["dunlin-7-x", "dunlin-4194305-x", "dunlin-1-x", "other"].map(|n| place.path().join(n).exists());
+    assert!(place.path().join(full).join("reapers").exists(), "its init is in it");
+    let left = [own, gone, alive, elsewhere].map(|name| place.path().join(name).exists());
     assert_eq!(left, [false, false, true, true]);
 }
