@@ -1,15 +1,16 @@
 //! Owns what a sandbox needs on the host besides its init, and taking it away again.
 //!
 //! Invariant: written down (in the sandbox's record) before it can be forgotten, so that the next worker removes what a
-//! killed one left. Removes only what was made: empty groups, unchanged placeholders, a private directory.
+//! killed one left. Removes only what was made: empty groups, unchanged placeholders, a private directory. A file system that does
+//! not answer keeps who works on the same path, and nobody else: no lock that all share is held while files are worked on.
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs, io, mem,
     os::unix::fs::{DirBuilderExt, symlink},
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -37,25 +38,30 @@ pub struct Residue {
 impl Residue {
     /// Makes a placeholder that is missing, or shares it with another sandbox of this worker that needs it.
     pub fn hold(&mut self, path: &Path, placeholder: Placeholder) -> Result<(), SandboxError> {
-        let mut held = held();
-        if placeholder.place(path)? || held.contains_key(path) {
-            *held.entry(path.to_path_buf()).or_default() += 1;
+        let is_ours = in_turn(path, || placeholder.place(path).map(|is_new| count_if_ours(path, is_new)))?;
+        if is_ours {
             self.placeholders.push(path.to_path_buf());
         }
         Ok(())
     }
 
-    /// Says that a sandbox of an earlier worker lives and needs these. To be called for all before any is removed.
+    /// Says that a sandbox of an earlier worker lives and needs these. To be called for all before any is removed. It only counts, and
+    /// so never waits for a file system.
     pub fn adopt(&self) {
+        if self.placeholders.is_empty() {
+            return;
+        }
         let mut held = held();
-        self.placeholders.iter().for_each(|path| *held.entry(path.clone()).or_default() += 1);
+        self.placeholders.iter().for_each(|path| *held.users.entry(path.clone()).or_default() += 1);
     }
 
     /// Puts a placeholder back that somebody outside took away, unless no sandbox needs it any more.
     pub fn hold_again(&self, path: &Path, placeholder: Placeholder) -> Result<(), SandboxError> {
-        let held = held();
         let ours = self.placeholders.iter().any(|held| held == path);
-        if ours && !held.contains_key(path) { Ok(()) } else { placeholder.place(path).map(drop) }
+        in_turn(path, || {
+            let is_needed = !ours || held().users.contains_key(path);
+            if is_needed { placeholder.place(path).map(drop) } else { Ok(()) }
+        })
     }
 
     /// Needs no placeholder below a directory any more.
@@ -83,28 +89,75 @@ impl Residue {
 static LATE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 fn remove_cgroups(directories: &[PathBuf]) {
-    let mut late = LATE.lock().unwrap_or_else(PoisonError::into_inner);
-    late.extend_from_slice(directories);
-    late.retain(|directory| fs::remove_dir(directory).is_err() && directory.exists());
+    // Who comes meanwhile finds none, and tries only its own.
+    let mut left = mem::take(&mut *late());
+    left.extend_from_slice(directories);
+    left.retain(|directory| fs::remove_dir(directory).is_err() && directory.exists());
+    late().append(&mut left);
 }
 
-/// How many live sandboxes need a placeholder. Removing a name takes the mounts on it away in every namespace, so
-/// the last user removes it.
-static HELD: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
+fn late() -> MutexGuard<'static, Vec<PathBuf>> {
+    LATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-fn held() -> MutexGuard<'static, BTreeMap<PathBuf, usize>> {
+/// Placeholders by path. Locked to count and to look up, never while files are worked on.
+struct Held {
+    /// How many live sandboxes need one. Removing a name takes the mounts on it away in every namespace, so the last user
+    /// removes it.
+    users: BTreeMap<PathBuf, usize>,
+    /// Whose turn it is to place or remove one, as long as anybody does or waits to.
+    turns: BTreeMap<PathBuf, Arc<Mutex<()>>>,
+}
+
+static HELD: Mutex<Held> = Mutex::new(Held { users: BTreeMap::new(), turns: BTreeMap::new() });
+
+fn held() -> MutexGuard<'static, Held> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Works on a path while nobody else does: what one removes is not taken by another for what it may share.
+fn in_turn<T>(path: &Path, work: impl FnOnce() -> T) -> T {
+    let turn = held().turns.entry(path.to_path_buf()).or_default().clone();
+    let done = {
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        work()
+    };
+    drop(turn);
+    let mut held = held();
+    // Who waits for it has one too.
+    if held.turns.get(path).is_some_and(|turn| Arc::strong_count(turn) == 1) {
+        held.turns.remove(path);
+    }
+    done
+}
+
+/// Counts one more who needs what lies there, if it is a placeholder of ours, and says whether it is.
+fn count_if_ours(path: &Path, is_new: bool) -> bool {
+    let mut held = held();
+    let is_ours = is_new || held.users.contains_key(path);
+    if is_ours {
+        *held.users.entry(path.to_path_buf()).or_default() += 1;
+    }
+    is_ours
+}
+
+/// Counts one less who needs it, and says whether that was the last.
+fn was_last(path: &Path) -> bool {
+    let mut held = held();
+    let users = held.users.remove(path).unwrap_or(1);
+    if users > 1 {
+        held.users.insert(path.to_path_buf(), users - 1);
+    }
+    users <= 1
 }
 
 /// Removes a placeholder with the last sandbox that needs it.
 fn let_go(path: &Path) {
-    let mut held = held();
-    let users = held.remove(path).unwrap_or(1);
-    if users > 1 {
-        held.insert(path.to_path_buf(), users - 1);
-    } else {
-        let _ = placeholder::remove(path);
-    }
+    in_turn(path, || {
+        if was_last(path) {
+            let _ = placeholder::remove(path);
+        }
+    });
 }
 
 /// Stand-ins of this worker: that of a launch that failed, or was too late, may be there a little longer.
@@ -154,6 +207,8 @@ fn write_missing(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
     use dunlin_sandbox_profiles::{Git, Guard};
 
     use super::*;
@@ -199,5 +254,66 @@ mod tests {
         residue.hold(&path, Placeholder::Directory).unwrap();
         residue.remove();
         assert!(path.exists());
+    }
+
+    /// Far more than what has to happen takes.
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn needs(path: &Path) -> Residue {
+        Residue { placeholders: vec![path.to_path_buf()], ..Residue::default() }
+    }
+
+    #[test]
+    fn a_file_system_that_does_not_answer_keeps_only_who_works_on_the_same_path() {
+        let place = tempfile::tempdir().unwrap();
+        let [silent, other] = ["silent", "other"].map(|name| place.path().join(name));
+        let mut first = Residue::default();
+        first.hold(&silent, Placeholder::Empty).unwrap();
+        let ((answer, answered), (begin, begun)) = (mpsc::channel::<()>(), mpsc::channel());
+        let path = silent.clone();
+        let hangs =
+            thread::spawn(move || in_turn(&path, || begin.send(()).is_ok() && answered.recv().is_ok()));
+        begun.recv_timeout(SOON).unwrap();
+        // It waits for its turn.
+        let removes = thread::spawn(move || first.remove());
+
+        let (done, went_on) = mpsc::channel();
+        let (adopted, path) = (needs(&silent), other.clone());
+        thread::spawn(move || {
+            adopted.adopt();
+            let mut residue = Residue::default();
+            residue.hold(&path, Placeholder::Directory).unwrap();
+            residue.hold_again(&path, Placeholder::Directory).unwrap();
+            needs(&path).adopt();
+            residue.let_go_below(&path);
+            done.send(path.exists()).unwrap();
+            needs(&path).remove();
+            done.send(path.exists()).unwrap();
+        });
+        assert_eq!(went_on.recv_timeout(SOON), Ok(true), "another needs it");
+        assert_eq!(went_on.recv_timeout(SOON), Ok(false), "nobody needs it");
+
+        answer.send(()).unwrap();
+        assert!(hangs.join().unwrap());
+        removes.join().unwrap();
+        assert!(silent.exists(), "who was adopted meanwhile needs it");
+        needs(&silent).remove();
+        assert!(!silent.exists());
+        let held = held();
+        assert!([silent, other].iter().all(|path| !held.turns.contains_key(path)), "no turn is kept");
+    }
+
+    #[test]
+    fn what_nobody_needs_any_more_is_not_put_back() {
+        let git = tempfile::tempdir().unwrap();
+        let path = git.path().join("config");
+        let mut residue = Residue::default();
+        residue.hold(&path, Placeholder::Empty).unwrap();
+        fs::remove_file(&path).unwrap();
+        residue.hold_again(&path, Placeholder::Empty).unwrap();
+        assert!(path.exists());
+        residue.remove();
+        residue.hold_again(&path, Placeholder::Empty).unwrap();
+        assert!(!path.exists());
     }
 }

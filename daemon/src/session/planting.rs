@@ -17,7 +17,10 @@ use crate::{
     audit::Audit,
     keeper::control::{Frame, SET_RECORD},
     link::Link,
-    sandbox::planted::{self, Planted},
+    sandbox::{
+        aside,
+        planted::{self, Planted},
+    },
     sys::memfd,
 };
 
@@ -51,9 +54,15 @@ impl Planting {
         tokio::spawn(async move {
             let (trees, since) =
                 (sandbox.trees.clone(), sandbox.created_unix_ms.saturating_sub(CLOCK_STEP_MS));
-            let looked = tokio::task::spawn_blocking(move || planted::look(&trees, since)).await;
-            if let Ok(planted) = looked {
-                all.tell(&session, &sandbox, planted).await;
+            let looked = aside(Path::new(&sandbox.workspace), move || planted::look(&trees, since)).await;
+            match looked {
+                Ok(planted) => all.tell(&session, &sandbox, planted).await,
+                Err(error) => {
+                    tracing::warn!(sandbox = sandbox.id, %error, "what a session left is not told");
+                    // Who relies on being told has to know that nobody looked.
+                    let unseen = Planted { cut_short: true, ..Planted::default() };
+                    all.tell(&session, &sandbox, unseen).await;
+                }
             }
         });
     }

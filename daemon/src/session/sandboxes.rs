@@ -271,13 +271,15 @@ impl Sandboxes {
         let mut record = SandboxRecord::of_bytes(&bytes.unwrap_or_default(), &self.files);
         record.number = frame.id;
         record.init_pid = frame.args[0] as u32;
+        if self.table.read().unwrap_or_else(PoisonError::into_inner).by_number.contains_key(&frame.id) {
+            return;
+        }
+        // Nothing is waited for while everybody waits for the table; nobody else takes one in.
+        record.residue.adopt();
+        record.killed_for_memory = cgroup::killed_for_memory(&record.residue.cgroups);
         // An incomplete one is ours, being made right now, or a dead worker's; `sweep` tells them apart.
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        table.by_number.entry(frame.id).or_insert_with(|| {
-            record.residue.adopt();
-            record.killed_for_memory = cgroup::killed_for_memory(&record.residue.cgroups);
-            record
-        });
+        table.by_number.insert(frame.id, record);
     }
 
     /// Ends what a dead worker left half-made, removes what is left of sandboxes that are gone, and guards the others again. Called once, before anything new is made.
