@@ -72,8 +72,9 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
     let registry = Registry::new(&place.state);
     let audit = Audit::new(&place.state);
     let guarding = Guarding::new(link.clone(), registry.clone(), audit.clone(), &place.state);
-    let sandboxes = Sandboxes::new(guarding, &place.state);
     let configuration = paths::config_directory();
+    let profiles = Profiles::new(&configuration, &place.state);
+    let sandboxes = Sandboxes::new(guarding, profiles.clone(), &place.state);
     let mut hidden = vec![place.state.clone(), configuration.clone()];
     hidden.extend(place.socket.parent().map(PathBuf::from));
     let keeper = nix::unistd::getppid().as_raw() as u32;
@@ -85,7 +86,7 @@ async fn serve(place: Place, control: OwnedFd) -> anyhow::Result<()> {
         link: link.clone(),
         registry: registry.clone(),
         sandboxes: sandboxes.clone(),
-        profiles: Profiles::new(&configuration, &place.state),
+        profiles,
         approvals,
         machine: Arc::new(Machine {
             written: Written::kept_in(&place.state),

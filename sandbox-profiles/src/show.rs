@@ -3,6 +3,8 @@
 //! Invariant: what it prints parses to the profile it was made from, whatever the chain was. Shows values as
 //! profiles write them; what they come to on a machine is the daemon's to say.
 
+use std::collections::BTreeSet;
+
 use toml::Value;
 
 use crate::resolved::{Isolation, Profile};
@@ -35,6 +37,21 @@ impl Profile {
         };
         let mut changes = Vec::new();
         compare("", &table(other), &table(self), &mut changes);
+        changes
+    }
+
+    /// The same where everybody may read it: of a variable that is set otherwise only the name is told, since its value may be a secret.
+    pub fn changes_without_values(&self, other: &Profile) -> Vec<String> {
+        let without_set = |profile: &Profile| {
+            let mut profile = profile.clone();
+            profile.env.set.clear();
+            profile
+        };
+        let mut changes = without_set(self).changes_from(&without_set(other));
+        let (ours, theirs) = (&self.env.set, &other.env.set);
+        let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        let otherwise = names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name));
+        changes.extend(otherwise.map(|name| format!("env.set.{name}")));
         changes
     }
 }
@@ -101,5 +118,26 @@ impl From<&Profile> for Written {
                 disk_reserve: Some(limits.disk_reserve),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Catalog, Source};
+
+    #[test]
+    fn of_a_variable_that_is_set_otherwise_only_the_name_is_told() {
+        let profile =
+            |text: &str| Catalog::new([]).resolve_source(&Source::user("mine", "mine.toml", text)).unwrap();
+        let check = |before: &str, after: &str, expected: &[&str]| {
+            let begin = "extends = \"workspace-write\"\n";
+            let (before, after) = (profile(&format!("{begin}{before}")), profile(&format!("{begin}{after}")));
+            assert_eq!(after.changes_without_values(&before), expected);
+        };
+        check("", "[env.set]\nTOKEN = \"secret\"", &["env.set.TOKEN"]);
+        check("[env.set]\nTOKEN = \"old\"", "", &["env.set.TOKEN"]);
+        check("[env.set]\nA = \"1\"\nB = \"1\"", "[env.set]\nA = \"2\"\nB = \"1\"", &["env.set.A"]);
+        let both = "[fs]\nwrite = [\"/data\"]\n[env.set]\nTOKEN = \"secret\"";
+        check("", both, &["fs.write +\"/data\"", "env.set.TOKEN"]);
     }
 }

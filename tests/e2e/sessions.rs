@@ -244,13 +244,16 @@ fn a_sandboxs_name_means_the_one_of_the_callers_workspace() {
     let refused = world.dunlin(&["sandbox", "end", "default"]).expect(1).err();
     let line = format!("{} (default, workspace-write) of {there}", left[0].0);
     assert!(refused.contains(&here) && refused.contains(&line), "{refused}");
-    let hidden = ["run", "-w", &there, "--hide", "/etc/hosts", "--", "true"];
+    let hidden = ["run", "-w", &there, "--hide", "/etc/hosts", "--env", "TOKEN=secret42", "--", "true"];
     world.dunlin(&hidden).expect(0);
     let refused = world.dunlin(&["sandbox", "show", "-w", &there, "default"]).expect(2).err();
     assert!(living().iter().all(|(id, _)| refused.contains(id)), "{refused}");
     assert!(refused.contains("fs.hide +\"/etc/hosts\""), "{refused}");
     let told = world.dunlin(&["sandbox", "ls"]).expect(0).out();
     assert!(told.contains("fs.hide +\"/etc/hosts\""), "two of one name, told apart: {told}");
+    for shown in [&refused, &told] {
+        assert!(shown.contains("env.set.TOKEN") && !shown.contains("secret42"), "no values: {shown}");
+    }
     let shown = world.dunlin(&["sandbox", "show", &left[0].0[..8]]).expect(0).out();
     assert!(shown.contains(&left[0].0), "a prefix of an id works from everywhere: {shown}");
     world.dunlin(&["sandbox", "end", "-w", &there, &left[0].0]).expect(0);

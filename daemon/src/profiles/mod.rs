@@ -131,6 +131,15 @@ impl Profiles {
         })
     }
 
+    /// How a sandbox's profile differs from the one of its name, without values of variables; nothing if that one cannot be told.
+    pub fn exceptions(&self, profile: &Profile, workspace: &Path) -> Vec<String> {
+        let Ok(named) = self.resolve(&profile.name, workspace) else { return Vec::new() };
+        let mut changes = profile.changes_without_values(&named);
+        // No flag changes limits, but the machine's ceilings do.
+        changes.retain(|change| !change.starts_with("limits."));
+        changes
+    }
+
     /// A workspace's own profile, and whether it counts. `Err` says why what lies there is not used.
     pub fn project(&self, workspace: &Path) -> Result<Option<(ProjectFile, Standing)>, String> {
         let found = project::find(workspace)?;

@@ -290,6 +290,6 @@ pub fn sandbox_out(record: &SandboxRecord, sessions: u32) -> v1::Sandbox {
         created_unix_ms: record.created_unix_ms as i64,
         init_pid: record.init_pid,
         resolved_profile: record.resolved_profile.clone(),
-        exceptions: Vec::new(),
+        exceptions: record.exceptions.clone(),
     }
 }

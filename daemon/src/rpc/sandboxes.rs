@@ -1,9 +1,8 @@
 //! `SandboxService`.
 
-use std::{path::Path, pin::Pin};
+use std::pin::Pin;
 
 use dunlin_proto::v1::{self, sandbox_service_server::SandboxService};
-use dunlin_sandbox_profiles::{Catalog, Source};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -31,14 +30,14 @@ impl SandboxesService {
         let place = if workspace.is_empty() { String::new() } else { format!(" in workspace {workspace}") };
         if meant.is_empty() {
             let all = self.starter.sandboxes.all();
-            let next = if all.is_empty() { "none lives".into() } else { self.name_one(&all) };
+            let next = if all.is_empty() { "none lives".into() } else { name_one(&all) };
             return Err(status(
                 Code::NotFound,
                 "SANDBOX_UNKNOWN",
                 format!("no sandbox {wanted:?}{place}; {next}"),
             ));
         }
-        let what = format!("several sandboxes are meant by {wanted:?}{place}; {}", self.name_one(&meant));
+        let what = format!("several sandboxes are meant by {wanted:?}{place}; {}", name_one(&meant));
         Err(status(Code::InvalidArgument, "SANDBOX_AMBIGUOUS", what))
     }
 
@@ -47,32 +46,19 @@ impl SandboxesService {
         let inside = all
             .iter()
             .filter(|session| session.live().ended == Ended::No && session.record().sandbox_id == record.id);
-        let exceptions = self.exceptions(record);
-        v1::Sandbox { exceptions, ..convert::sandbox_out(record, inside.count() as u32) }
+        convert::sandbox_out(record, inside.count() as u32)
     }
+}
 
-    /// What to type instead of a name that does not say which.
-    fn name_one(&self, sandboxes: &[SandboxRecord]) -> String {
-        let one = |record: &SandboxRecord| {
-            let mut kind = vec![record.name.clone(), record.profile.clone()];
-            kind.extend(self.exceptions(record));
-            format!("{} ({}) of {}", record.id, kind.join(", "), record.workspace)
-        };
-        let named: Vec<String> = sandboxes.iter().take(NAMED_MAX).map(one).collect();
-        let more = if sandboxes.len() > NAMED_MAX { ", … (`dunlin sandbox ls` lists all)" } else { "" };
-        format!("name one by its id: {}{more}", named.join(", "))
-    }
-
-    /// How the profile of a sandbox differs from the one of that name. No flag changes limits, but the machine's ceilings do.
-    fn exceptions(&self, record: &SandboxRecord) -> Vec<String> {
-        let source = Source::user("recorded", "recorded.toml", &record.resolved_profile);
-        let recorded = Catalog::new([]).resolve_source(&source);
-        let named = self.starter.profiles.resolve(&record.profile, Path::new(&record.workspace));
-        let (Ok(recorded), Ok(named)) = (recorded, named) else { return Vec::new() };
-        let mut changes = recorded.changes_from(&named);
-        changes.retain(|change| !change.starts_with("limits."));
-        changes
-    }
+/// What to type instead of a name that does not say which.
+fn name_one(sandboxes: &[SandboxRecord]) -> String {
+    let one = |record: &SandboxRecord| {
+        let kind = [&[record.name.clone(), record.profile.clone()], &record.exceptions[..]].concat();
+        format!("{} ({}) of {}", record.id, kind.join(", "), record.workspace)
+    };
+    let named: Vec<String> = sandboxes.iter().take(NAMED_MAX).map(one).collect();
+    let more = if sandboxes.len() > NAMED_MAX { ", … (`dunlin sandbox ls` lists all)" } else { "" };
+    format!("name one by its id: {}{more}", named.join(", "))
 }
 
 #[tonic::async_trait]

@@ -55,6 +55,9 @@ pub struct SandboxRecord {
     pub notes: Vec<String>,
     /// See [`Kept`].
     #[serde(skip_serializing)]
+    pub exceptions: Vec<String>,
+    /// See [`Kept`].
+    #[serde(skip_serializing)]
     pub search_path: Vec<PathBuf>,
     /// See [`Kept`].
     #[serde(skip_serializing)]
@@ -81,6 +84,9 @@ pub struct Kept {
     pub residue: Residue,
     /// What whoever starts something in it should know.
     pub notes: Vec<String>,
+    /// How its profile differed from the one of that name at its birth, without values of variables: whoever lists sandboxes must
+    /// not have to look into a workspace that may not answer.
+    pub exceptions: Vec<String>,
     /// The entries of PATH that it was made for.
     pub search_path: Vec<PathBuf>,
     /// What its sessions may write to and keep.
@@ -119,14 +125,15 @@ impl SandboxRecord {
         Kept {
             residue: self.residue.clone(),
             notes: self.notes.clone(),
+            exceptions: self.exceptions.clone(),
             search_path: self.search_path.clone(),
             trees: self.trees.clone(),
         }
     }
 
     fn take(&mut self, kept: Kept) {
-        let Kept { residue, notes, search_path, trees } = kept;
-        *self = Self { residue, notes, search_path, trees, ..std::mem::take(self) };
+        let Kept { residue, notes, exceptions, search_path, trees } = kept;
+        *self = Self { residue, notes, exceptions, search_path, trees, ..std::mem::take(self) };
     }
 
     /// Takes note of whom the kernel has killed of it for want of memory, and says whether there is somebody new.
@@ -205,7 +212,8 @@ mod tests {
         let files = KeptFiles::new(state.path());
         let placeholders = (0..2000).map(|number| PathBuf::from(format!("/srv/{number:0100}"))).collect();
         let residue = Residue { placeholders, ..Residue::default() };
-        let kept = Kept { residue, ..Kept::default() };
+        let exceptions = vec!["env.set.TOKEN".to_owned()];
+        let kept = Kept { residue, exceptions, ..Kept::default() };
         let (id, key, resolved_profile) = ("abc".into(), "k".into(), "SECRET".into());
         let mut record =
             SandboxRecord { id, key, resolved_profile, is_apart: true, ..SandboxRecord::default() };

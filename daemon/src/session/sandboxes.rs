@@ -26,9 +26,10 @@ use crate::{
     keeper::control::{END_SANDBOX, FORGET_PAYLOAD, Frame, RUN_PAYLOAD, Refusal, SET_RECORD},
     launch::control::NOT_RUN,
     link::{Link, LinkError},
+    profiles::Profiles,
     sandbox::{
-        Established, Machine, SandboxError, SandboxKey, Want, aside, cgroup, establish, guards::Guard,
-        watch::Watch,
+        Established, Machine, Policy, SandboxError, SandboxKey, Want, aside, cgroup, establish,
+        guards::Guard, watch::Watch,
     },
     sys::memfd,
 };
@@ -53,6 +54,7 @@ pub struct Sandboxes {
     /// Keys of payloads that an earlier worker asked for and that still run.
     past_payloads: Arc<Mutex<HashSet<u128>>>,
     guarding: Guarding,
+    profiles: Profiles,
     files: KeptFiles,
     /// Numbers of those that are gone and had something on the host that is being removed.
     clearing: Arc<watch::Sender<HashSet<u64>>>,
@@ -77,12 +79,13 @@ impl Gone {
 
 impl Sandboxes {
     /// None yet; those to come are guarded, and what is kept of them is in the state directory.
-    pub fn new(guarding: Guarding, state: &Path) -> Self {
+    pub fn new(guarding: Guarding, profiles: Profiles, state: &Path) -> Self {
         Self {
             table: Arc::default(),
             making: Arc::default(),
             past_payloads: Arc::default(),
             guarding,
+            profiles,
             files: KeptFiles::new(state),
             clearing: Arc::default(),
         }
@@ -129,6 +132,7 @@ impl Sandboxes {
             }
         })?;
         let Established { policy, guards, watch, unsettled, .. } = established;
+        let exceptions = self.exceptions(&policy).await;
         let mut record = SandboxRecord {
             id: port.id,
             name: policy.name,
@@ -138,6 +142,7 @@ impl Sandboxes {
             weakenings: policy.weakenings,
             created_unix_ms: unix_ms(),
             notes: notes::bounded(established.reported),
+            exceptions,
             search_path: policy.caller.path,
             places: established.places,
             residue: established.residue,
@@ -170,6 +175,15 @@ impl Sandboxes {
         }
         record.notes.extend(established.told_once);
         Ok(record)
+    }
+
+    /// How a sandbox that is being made differs from its profile. That is for people to tell sandboxes apart: a workspace that does
+    /// not answer is no reason to make none.
+    async fn exceptions(&self, policy: &Policy) -> Vec<String> {
+        let (profiles, policy) = (self.profiles.clone(), policy.clone());
+        let workspace = policy.workspace.clone();
+        let looking = aside(&workspace, move || profiles.exceptions(&policy.profile, &policy.workspace));
+        looking.await.unwrap_or_default()
     }
 
     /// Guards a sandbox that was launched and writes down what the next worker is to know of it.
