@@ -1,7 +1,9 @@
 //! `run` on a terminal: the command has one too, of the same size.
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::getpgrp;
+use std::io::stdin;
+
+use nix::sys::signal::{Signal, killpg, raise};
+use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 
 use super::{Happening, Running, tell_detached};
 use crate::commands::console::{Console, Left, Options};
@@ -31,8 +33,7 @@ impl Running {
         match left? {
             Some(Left::Ended(session)) => {
                 if typed && !self.interrupted && view::was_interrupted(&session) {
-                    // The terminal would have sent it to all of us: to a script that started this, too.
-                    let _ = killpg(getpgrp(), Signal::SIGINT);
+                    interrupt_group();
                 }
                 self.interrupted |= typed;
                 self.ended(&session).await
@@ -58,5 +59,38 @@ impl Running {
                 }
             }
         }
+    }
+}
+
+/// Does what the terminal would have done with a Ctrl-C that the command got instead: it goes to a script that started this, too.
+fn interrupt_group() {
+    let group = getpgrp();
+    let foreground = tcgetpgrp(stdin()).ok();
+    // Who cannot be told of it ends by its own exit code.
+    let _ =
+        if is_to_share(group, foreground) { killpg(group, Signal::SIGINT) } else { raise(Signal::SIGINT) };
+}
+
+/// Whether the terminal would have sent it to this whole group. To "group 1" the C library sends what is for every process of the
+/// user: the first process of a container may lead that one.
+fn is_to_share(group: Pid, foreground: Option<Pid>) -> bool {
+    group.as_raw() > 1 && foreground == Some(group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_group_of_its_own_that_has_the_terminal_is_interrupted() {
+        let check = |group: i32, foreground: Option<i32>, expected: bool| {
+            let told = is_to_share(Pid::from_raw(group), foreground.map(Pid::from_raw));
+            assert_eq!(told, expected, "{group} {foreground:?}");
+        };
+        check(70, Some(70), true);
+        check(70, Some(71), false);
+        check(70, None, false);
+        check(1, Some(1), false);
+        check(0, Some(0), false);
     }
 }
