@@ -27,10 +27,7 @@ pub fn explained(failure: Failure, command: &[OsString], cwd: &Path) -> Failure 
         let message = format!("{} is there, but its interpreter {shown} is not", script.display());
         return Failure::new(NOT_FOUND, message).next(match carriage {
             true => "its first line ends in a carriage return: give the file Unix line ends".to_string(),
-            false => format!(
-                "mend its first line, or name an interpreter: `dunlin run -- sh {}`",
-                script.display()
-            ),
+            false => format!("mend its first line, or name an interpreter{}", with_shell(&script)),
         });
     }
     if let [line] = command
@@ -41,6 +38,15 @@ pub fn explained(failure: Failure, command: &[OsString], cwd: &Path) -> Failure 
             .next(format!("for a line of shell: `dunlin run -- sh -c {}`", view::command_line(&line)));
     }
     failure
+}
+
+/// The command that runs a script in a shell, to be pasted. A command may have chosen the script's name: it is quoted, and where that
+/// would not give the same file when pasted nothing is offered.
+fn with_shell(script: &Path) -> String {
+    match script.to_str().filter(|name| !name.chars().any(char::is_control)) {
+        Some(name) => format!(": `dunlin run -- sh {}`", view::command_line(&[name.to_string()])),
+        None => String::new(),
+    }
 }
 
 /// A script that is there, and the interpreter that it names and that is not.
@@ -80,6 +86,18 @@ mod tests {
         check(b"#!/bin/sh\r\necho", Some("/bin/sh\r"));
         check(b"#!\n", None);
         check(b"\x7fELF", None);
+    }
+
+    #[test]
+    fn a_name_that_a_command_chose_stays_one_word_of_the_line_to_paste() {
+        let check = |name: &[u8], expected: &str| {
+            assert_eq!(with_shell(Path::new(OsStr::from_bytes(name))), expected)
+        };
+        check(b"/srv/a.sh", ": `dunlin run -- sh /srv/a.sh`");
+        check(b"/srv/a b;c/s", ": `dunlin run -- sh '/srv/a b;c/s'`");
+        check(b"/srv/it's $(x)", r": `dunlin run -- sh '/srv/it'\''s $(x)'`");
+        check(b"/srv/a\nb", "");
+        check(b"/srv/a\xff", "");
     }
 
     #[test]
