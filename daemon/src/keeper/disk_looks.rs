@@ -2,11 +2,10 @@
 //!
 //! No quota of the kernel's counts by sandbox. So the time to the next look is what a fast machine takes to the floor, and at each
 //! look every process of a session is asked what it wrote. Invariant: a session is named only if less than the floor is free of a
-//! disk that it can write to, less than at the look before, and what all that are below their floor wrote since explains at least half of
-//! that (who of late wrote far more while nothing went than while it did is left out); of several the one that wrote most, else one with a
-//! process that may not be asked. What no writing explains (another program
-//! of the host's, directories and attributes, processes that were gone before they were asked) names nobody. On the thread that looks: any of
-//! this may wait.
+//! disk that it can write to, less than at the look before, and what all that are below their floor wrote since explains at least half
+//! of that (who of late wrote far more while nothing went than while it did is left out); of several the one that wrote most, else one
+//! with a process that may not be asked. What no writing explains (another program of the host's, directories and attributes, processes
+//! that were gone before they were asked) names nobody. On the thread that looks: any of this may wait.
 
 use std::{
     collections::HashMap,

@@ -14,7 +14,7 @@ use crate::{
         Actor, ActorKind, Session,
         admission::{Asking, Mandate},
         follow::Followed,
-        sandboxes::SandboxRecord,
+        sandbox_record::SandboxRecord,
         start::Placement,
         state::{Ended, Exit},
         wait::Reason,
@@ -290,6 +290,6 @@ pub fn sandbox_out(record: &SandboxRecord, sessions: u32) -> v1::Sandbox {
         created_unix_ms: record.created_unix_ms as i64,
         init_pid: record.init_pid,
         resolved_profile: record.resolved_profile.clone(),
-        exceptions: record.exceptions.clone(),
+        exceptions: record.kept.exceptions.clone(),
     }
 }

@@ -10,7 +10,7 @@ use super::{
     convert,
     status::{later, status},
 };
-use crate::session::{SessionError, sandboxes::SandboxRecord, start::Starter, state::Ended};
+use crate::session::{SessionError, sandbox_record::SandboxRecord, start::Starter, state::Ended};
 
 /// Sandboxes that an error names.
 const NAMED_MAX: usize = 8;
@@ -53,7 +53,7 @@ impl SandboxesService {
 /// What to type instead of a name that does not say which.
 fn name_one(sandboxes: &[SandboxRecord]) -> String {
     let one = |record: &SandboxRecord| {
-        let kind = [&[record.name.clone(), record.profile.clone()], &record.exceptions[..]].concat();
+        let kind = [&[record.name.clone(), record.profile.clone()], &record.kept.exceptions[..]].concat();
         format!("{} ({}) of {}", record.id, kind.join(", "), record.workspace)
     };
     let named: Vec<String> = sandboxes.iter().take(NAMED_MAX).map(one).collect();

@@ -122,20 +122,20 @@ fn links_in_the_place_of_a_source_are_told_as_links() {
 
 #[test]
 fn a_rebase_that_runs_something_is_told_in_the_guarded_repository_too() {
-    const TODO: &str = "rebase-merge/git-rebase-todo";
-    let exec = |place: &Place| place.write(&format!(".git/{TODO}"), "pick 1 a\nexec ./evil\n");
+    const STEPS: &str = "rebase-merge/git-rebase-todo";
+    let exec = |place: &Place| place.write(&format!(".git/{STEPS}"), "pick 1 a\nexec ./evil\n");
     check(true, own, exec, &[("", &["exec lines of a rebase"])]);
     let link = |place: &Place| {
         place.write("steps", "exec ./evil\n");
-        place.link("../../steps", &format!(".git/{TODO}"));
+        place.link("../../steps", &format!(".git/{STEPS}"));
     };
     check(true, own, link, &[("", &["rebase-merge/git-rebase-todo by a link"])]);
     let long = |place: &Place| {
-        place.write(&format!(".git/{TODO}"), &format!("{}exec ./evil\n", "# a\n".repeat(1 << 18)));
+        place.write(&format!(".git/{STEPS}"), &format!("{}exec ./evil\n", "# a\n".repeat(1 << 18)));
     };
     check(true, own, long, &[("", &["steps of a rebase, too many to look at"])]);
     let strategy = |place: &Place| {
-        place.write(&format!(".git/{TODO}"), "pick 1 a\n");
+        place.write(&format!(".git/{STEPS}"), "pick 1 a\n");
         place.write(".git/rebase-merge/strategy", "x/y\n");
         place.program("git-merge-x/y");
     };
@@ -143,7 +143,7 @@ fn a_rebase_that_runs_something_is_told_in_the_guarded_repository_too() {
     let picks = |place: &Place| place.write(".git/sequencer/opts", "[options]\n\tstrategy = x/y\n");
     check(true, own, picks, &[("", &["picks by a strategy that is not git's own"])]);
     let harmless = |place: &Place| {
-        place.write(&format!(".git/{TODO}"), "pick 1 a\n");
+        place.write(&format!(".git/{STEPS}"), "pick 1 a\n");
         place.write(".git/rebase-merge/strategy", "ort\n");
     };
     check(true, own, harmless, &[]);

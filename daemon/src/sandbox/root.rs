@@ -267,7 +267,7 @@ fn pins(policy: &Policy, grants: &Grants, view: &FsView, binds: &Binds) -> Vec<M
         hold_above(path, tree, &mut pinned);
     }
     // Whoever moved a directory above what is hidden would find it there under another name, in the next sandbox.
-    let real: BTreeSet<&PathBuf> = view.traces.values().map(|trace| &trace.real).collect();
+    let real = there(view);
     for path in binds.hidden.iter().filter(|path| real.contains(path)) {
         if let Some((tree, Shown::Write)) = binds.covering(path) {
             hold_above(path, tree, &mut pinned);
@@ -281,6 +281,11 @@ fn pins(policy: &Policy, grants: &Grants, view: &FsView, binds: &Binds) -> Vec<M
     kept.map(|(target, access)| MountStep::Pin { target: target.clone(), access: *access }).collect()
 }
 
+/// The places where something lies, without links.
+fn there(view: &FsView) -> BTreeSet<&PathBuf> {
+    view.traces.values().map(|trace| &trace.real).collect()
+}
+
 /// The directories between a place and the tree that it lies in.
 fn hold_above(path: &Path, tree: &Path, pinned: &mut BTreeMap<PathBuf, Access>) {
     for above in path.ancestors().skip(1).take_while(|above| *above != tree) {
@@ -292,10 +297,10 @@ fn hold_above(path: &Path, tree: &Path, pinned: &mut BTreeMap<PathBuf, Access>) 
 fn masks(view: &FsView, binds: &Binds) -> Vec<MountStep> {
     let hidden = &binds.hidden;
     // A link cannot be covered; what it leads to is.
-    let real: BTreeSet<&PathBuf> = view.traces.values().map(|trace| &trace.real).collect();
-    let there = |path: &&PathBuf| real.contains(*path) || view.sockets.contains(*path);
+    let real = there(view);
+    let exists = |path: &&PathBuf| real.contains(*path) || view.sockets.contains(*path);
     let all: BTreeSet<&PathBuf> =
-        hidden.iter().filter(there).chain(&view.sockets).chain(&view.closed).collect();
+        hidden.iter().filter(exists).chain(&view.sockets).chain(&view.closed).collect();
     let covered = |above: &Path| hidden.contains(above) || view.closed.contains(above);
     let outermost = all.iter().filter(|path| !path.ancestors().skip(1).any(covered));
     let seen = outermost.filter(|path| binds.covering(path).is_some_and(|(tree, _)| tree != **path));

@@ -12,7 +12,7 @@ use tokio::{sync::broadcast::error::RecvError, time::Instant};
 use super::{
     Actor, ActorKind, Session, SessionError,
     registry::Registry,
-    sandboxes::SandboxRecord,
+    sandbox_record::SandboxRecord,
     start::{Placement, Starter},
 };
 use crate::{

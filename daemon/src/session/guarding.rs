@@ -367,7 +367,7 @@ impl Post {
         }
         let guards: Vec<&Guard> = which.iter().map(|at| &self.known.guards[*at]).collect();
         for guard in &guards {
-            let held = self.sandbox.residue.hold_again(guard.path(), guard.placeholder);
+            let held = self.sandbox.kept.residue.hold_again(guard.path(), guard.placeholder);
             // A directory that is not there has no names to hold.
             let gone = guard.path().parent().is_some_and(|above| !above.is_dir());
             if let (Err(error), false) = (held, gone) {

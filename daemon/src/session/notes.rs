@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::sandboxes::SandboxRecord;
+use super::sandbox_record::SandboxRecord;
 use crate::sandbox::plain;
 
 /// Notes of one kind on a record, and characters of one: more is read by nobody, and a record has to stay short.

@@ -6,7 +6,7 @@ use super::{
     SessionError,
     admission::Wish,
     patches::{Apply, Patches},
-    sandboxes::SandboxRecord,
+    sandbox_record::SandboxRecord,
     start::Placement,
 };
 use crate::{approval::Subject, sandbox::SandboxKey};

@@ -17,7 +17,7 @@ use super::{
     Actor, SessionError,
     admission::{Admitted, Asking, Wish},
     patch_place::Place,
-    sandboxes::SandboxRecord,
+    sandbox_record::SandboxRecord,
     start::{Placement, Starter},
 };
 use crate::{

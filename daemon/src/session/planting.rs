@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Session, notes, registry::Registry, sandboxes::SandboxRecord};
+use super::{Session, notes, registry::Registry, sandbox_record::SandboxRecord};
 use crate::{
     audit::Audit,
     keeper::control::{Frame, SET_RECORD},
@@ -53,7 +53,7 @@ impl Planting {
         let all = self.clone();
         tokio::spawn(async move {
             let (trees, since) =
-                (sandbox.trees.clone(), sandbox.created_unix_ms.saturating_sub(CLOCK_STEP_MS));
+                (sandbox.kept.trees.clone(), sandbox.created_unix_ms.saturating_sub(CLOCK_STEP_MS));
             let looked = aside(Path::new(&sandbox.workspace), move || planted::look(&trees, since)).await;
             match looked {
                 Ok(planted) => all.tell(&session, &sandbox, planted).await,

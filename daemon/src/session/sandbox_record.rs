@@ -48,23 +48,9 @@ pub struct SandboxRecord {
     pub allowed: Vec<String>,
     /// Which sandbox it is; empty while it is being made.
     pub key: String,
-    /// What can be long is in the state directory; an earlier version had it here.
-    pub is_apart: bool,
-    /// See [`Kept`].
-    #[serde(skip_serializing)]
-    pub notes: Vec<String>,
-    /// See [`Kept`].
-    #[serde(skip_serializing)]
-    pub exceptions: Vec<String>,
-    /// See [`Kept`].
-    #[serde(skip_serializing)]
-    pub search_path: Vec<PathBuf>,
-    /// See [`Kept`].
-    #[serde(skip_serializing)]
-    pub trees: Vec<Tree>,
-    /// See [`Kept`].
-    #[serde(skip_serializing)]
-    pub residue: Residue,
+    /// What can be long, and is in the state directory.
+    #[serde(skip)]
+    pub kept: Kept,
     /// The keeper's number.
     #[serde(skip)]
     pub number: u64,
@@ -113,32 +99,15 @@ impl SandboxRecord {
     pub fn of_bytes(bytes: &[u8], files: &KeptFiles) -> Self {
         let mut record: Self = serde_json::from_slice(bytes).unwrap_or_default();
         match read(&files.file(&record.id)) {
-            Some(kept) => record.take(kept),
-            None if record.is_apart => record.key.clear(),
-            None => {}
+            Some(kept) => record.kept = kept,
+            None => record.key.clear(),
         }
         record
     }
 
-    /// What is to be kept beside the keeper's memory.
-    pub fn kept(&self) -> Kept {
-        Kept {
-            residue: self.residue.clone(),
-            notes: self.notes.clone(),
-            exceptions: self.exceptions.clone(),
-            search_path: self.search_path.clone(),
-            trees: self.trees.clone(),
-        }
-    }
-
-    fn take(&mut self, kept: Kept) {
-        let Kept { residue, notes, exceptions, search_path, trees } = kept;
-        *self = Self { residue, notes, exceptions, search_path, trees, ..std::mem::take(self) };
-    }
-
     /// Takes note of whom the kernel has killed of it for want of memory, and says whether there is somebody new.
     pub fn note_memory_kills(&mut self) -> bool {
-        let killed = cgroup::killed_for_memory(&self.residue.cgroups);
+        let killed = cgroup::killed_for_memory(&self.kept.residue.cgroups);
         killed > std::mem::replace(&mut self.killed_for_memory, killed)
     }
 }
@@ -215,25 +184,16 @@ mod tests {
         let exceptions = vec!["env.set.TOKEN".to_owned()];
         let kept = Kept { residue, exceptions, ..Kept::default() };
         let (id, key, resolved_profile) = ("abc".into(), "k".into(), "SECRET".into());
-        let mut record =
-            SandboxRecord { id, key, resolved_profile, is_apart: true, ..SandboxRecord::default() };
-        record.take(kept.clone());
+        let record =
+            SandboxRecord { id, key, resolved_profile, kept: kept.clone(), ..SandboxRecord::default() };
         let bytes = memfd::read_all(record.to_file().unwrap().as_fd(), RECORD_MAX_BYTES).unwrap();
         assert_eq!(SandboxRecord::of_bytes(&bytes, &files).key, "", "without its file it is not complete");
-        files.write("abc", &record.kept()).unwrap();
+        files.write("abc", &record.kept).unwrap();
         assert!(!fs::read_to_string(files.file("abc")).unwrap().contains("SECRET"));
         assert_eq!(SandboxRecord::of_bytes(&bytes, &files), record);
         let long = SandboxRecord { name: "n".repeat(RECORD_MAX_BYTES as usize), ..record.clone() };
         assert!(long.to_file().unwrap_err().to_string().contains("shorter names"));
         assert_eq!(files.forgotten(std::slice::from_ref(&record)), []);
         assert_eq!(files.forgotten(&[]), [(files.file("abc"), kept)]);
-    }
-
-    #[test]
-    fn a_record_of_an_earlier_version_is_complete_in_itself() {
-        let state = tempfile::tempdir().unwrap();
-        let text = br#"{"id":"abc","key":"k","resolved_profile":"a = 1","notes":["one"],"future":1}"#;
-        let record = SandboxRecord::of_bytes(text, &KeptFiles::new(state.path()));
-        assert_eq!((record.key.as_str(), record.notes.as_slice()), ("k", &["one".to_owned()][..]));
     }
 }

@@ -12,13 +12,12 @@ use std::{
 
 use tokio::{sync::watch, time::timeout};
 
-pub use super::sandbox_record::SandboxRecord;
 use super::{
     SessionError,
     guarding::Guarding,
     notes,
     port::Port,
-    sandbox_record::{KeptFiles, RECORD_MAX_BYTES, clear_the_past},
+    sandbox_record::{Kept, KeptFiles, RECORD_MAX_BYTES, SandboxRecord, clear_the_past},
 };
 use crate::{
     clock::unix_ms,
@@ -141,15 +140,16 @@ impl Sandboxes {
             profile: policy.profile.name,
             weakenings: policy.weakenings,
             created_unix_ms: unix_ms(),
-            notes: notes::bounded(established.reported),
-            exceptions,
-            search_path: policy.caller.path,
             places: established.places,
-            residue: established.residue,
-            trees: established.trees,
             guarded: watch.is_some(),
             key: key.as_str().to_owned(),
-            is_apart: true,
+            kept: Kept {
+                residue: established.residue,
+                notes: notes::bounded(established.reported),
+                exceptions,
+                search_path: policy.caller.path,
+                trees: established.trees,
+            },
             number: established.sandbox_id,
             ..SandboxRecord::default()
         };
@@ -173,7 +173,7 @@ impl Sandboxes {
             // Who took note of its end did not know what it had.
             self.clear_away(&record).await;
         }
-        record.notes.extend(established.told_once);
+        record.kept.notes.extend(established.told_once);
         Ok(record)
     }
 
@@ -194,7 +194,7 @@ impl Sandboxes {
         watched: Option<(Vec<Guard>, Arc<Watch>, bool, bool)>,
     ) -> Result<(), SessionError> {
         let file = record.to_file()?;
-        let (files, id, kept) = (self.files.clone(), record.id.clone(), record.kept());
+        let (files, id, kept) = (self.files.clone(), record.id.clone(), record.kept.clone());
         let writing = aside(Path::new(&record.workspace), move || files.write(&id, &kept));
         writing.await?.map_err(SandboxError::NotKept)?;
         if let Some((guards, watch, nests, unsettled)) = watched {
@@ -220,7 +220,7 @@ impl Sandboxes {
         let (all, gone) = (self.clone(), record.clone());
         let removing = aside(Path::new(&record.workspace), move || {
             all.guarding.forget(&gone);
-            gone.residue.remove();
+            gone.kept.residue.remove();
             all.forget(&gone.id);
         });
         if let Err(error) = removing.await {
@@ -289,8 +289,8 @@ impl Sandboxes {
             return;
         }
         // Nothing is waited for while everybody waits for the table; nobody else takes one in.
-        record.residue.adopt();
-        record.killed_for_memory = cgroup::killed_for_memory(&record.residue.cgroups);
+        record.kept.residue.adopt();
+        record.killed_for_memory = cgroup::killed_for_memory(&record.kept.residue.cgroups);
         // An incomplete one is ours, being made right now, or a dead worker's; `sweep` tells them apart.
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         table.by_number.insert(frame.id, record);

@@ -21,7 +21,8 @@ use super::{
     events::RECORD_MAX_BYTES,
     limits as session_limits, notes,
     registry::Registry,
-    sandboxes::{SandboxRecord, Sandboxes},
+    sandbox_record::SandboxRecord,
+    sandboxes::Sandboxes,
 };
 use crate::{
     approval::{Approvals, Subject},
@@ -213,10 +214,10 @@ impl Starter {
     ) -> Result<(SpawnSpec, Reply), SessionError> {
         let id = ids::new_id();
         let Looked { policy, cwd, notice, .. } = looked;
-        let (path, unseen) = if environment::is_all_seen(policy, &sandbox.search_path) {
+        let (path, unseen) = if environment::is_all_seen(policy, &sandbox.kept.search_path) {
             (policy.caller.path.clone(), Vec::new())
         } else {
-            let (seen, born) = (policy.clone(), sandbox.search_path.clone());
+            let (seen, born) = (policy.clone(), sandbox.kept.search_path.clone());
             let looking = aside(&policy.workspace, move || {
                 let real = |entry: &Path| std::fs::canonicalize(entry).ok();
                 let (path, unseen) = environment::seen_path(&seen, &born, real);
@@ -329,7 +330,7 @@ fn record_of(start: &Start, cwd: &Path, sandbox: &SandboxRecord, policy: &Policy
         tty: start.tty,
         actor: start.actor.clone(),
         started_unix_ms: unix_ms(),
-        notes: sandbox.notes.clone(),
+        notes: sandbox.kept.notes.clone(),
         notes_at_start: 0,
         unattended: false,
         end: None,

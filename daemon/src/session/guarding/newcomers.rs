@@ -32,7 +32,7 @@ impl Post {
             self.forget_gone(&above)?;
             for directory in worktrees::unguarded(&repository, &self.known.guards) {
                 self.watch_directory(&directory)?;
-                match worktrees::look(&repository, &directory, &self.sandbox.trees) {
+                match worktrees::look(&repository, &directory, &self.sandbox.kept.trees) {
                     Found::Unborn => {}
                     Found::Doubt(why) => return Err(Breach::At(directory, why)),
                     Found::Inside(pointer) => self.remember(pointer)?,

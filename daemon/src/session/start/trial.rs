@@ -11,7 +11,11 @@ use crate::{
     keeper::control::{Ended, Refusal},
     launch::plan::LaunchPlan,
     sandbox::{Established, LaunchFailure, LaunchPort, Residue, Want, Watched},
-    session::{SessionError, ending, excerpt, port::Port, sandboxes::SandboxRecord},
+    session::{
+        SessionError, ending, excerpt,
+        port::Port,
+        sandbox_record::{Kept, SandboxRecord},
+    },
 };
 
 /// A command that only looks is done by then.
@@ -58,7 +62,7 @@ impl Trial<'_> {
             workspace: policy.workspace.display().to_string(),
             profile: policy.profile.name.clone(),
             weakenings: policy.weakenings.clone(),
-            search_path: policy.caller.path.clone(),
+            kept: Kept { search_path: policy.caller.path.clone(), ..Kept::default() },
             places: made.places.clone(),
             number: made.sandbox_id,
             ..SandboxRecord::default()
