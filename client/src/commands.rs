@@ -39,7 +39,6 @@ use crate::cli::{Cli, Command};
 use crate::link::{Address, Link, LinkError};
 
 pub use failure::Failure;
-pub use signals::interrupted;
 
 /// What every command has: the way to the daemon.
 pub struct Context {

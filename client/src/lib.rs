@@ -39,9 +39,6 @@ pub fn main() -> ExitCode {
         let error = link::run_detached(&detached.command);
         return commands::Failure::cannot_execute(std::path::Path::new(&detached.command[0]), &error).tell();
     }
-    if let Some(cli::Command::Daemon(cli::DaemonCommand::Interrupted)) = &cli.command {
-        return commands::interrupted();
-    }
     let runtime = match runtime(cli.command.as_ref()) {
         Ok(runtime) => runtime,
         Err(error) => return commands::Failure::from(error).tell(),

@@ -312,9 +312,6 @@ pub enum DaemonCommand {
     /// Leave the caller's session and become the daemon: what start on demand runs
     #[command(hide = true)]
     Launch(LaunchArgs),
-    /// End as an interrupt would have: what `run` becomes when Ctrl-C ended its command
-    #[command(hide = true)]
-    Interrupted,
     /// Run a command in a session of its own, without the terminal: what on_event runs
     #[command(hide = true)]
     Detached(DetachedArgs),

@@ -26,7 +26,7 @@ pub async fn daemon(context: &Context, command: DaemonCommand) -> Result<u8, Fai
         }
         DaemonCommand::Upgrade { binary } => upgrade(context, binary).await,
         DaemonCommand::Logs => logs(context),
-        DaemonCommand::Launch(_) | DaemonCommand::Detached(_) | DaemonCommand::Interrupted => {
+        DaemonCommand::Launch(_) | DaemonCommand::Detached(_) => {
             Err(Failure::usage("`dunlin daemon launch` is what start on demand runs"))
         }
     }

@@ -3,10 +3,9 @@
 
 use std::future::Future;
 use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
 
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::Signal;
+use signal_hook::low_level::emulate_default_handler;
 use tokio::signal::unix::{self, SignalKind};
 
 use super::Failure;
@@ -20,10 +19,8 @@ pub struct Signals {
 
 impl Signals {
     pub fn listen() -> io::Result<Signals> {
-        let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_mask(&status));
         let listen = |signal: Signal| {
-            let is_ignored = ignored & (1 << (signal as i32 - 1)) != 0;
-            (!is_ignored).then(|| unix::signal(SignalKind::from_raw(signal as i32))).transpose()
+            (!is_ignored(signal)).then(|| unix::signal(SignalKind::from_raw(signal as i32))).transpose()
         };
         Ok(Signals {
             interrupt: listen(Signal::SIGINT)?,
@@ -57,18 +54,18 @@ pub fn ended_by(signal: Signal) -> Failure {
     Failure::new(128 + signal as i32 as u8, "")
 }
 
-/// Ends this process as Ctrl-C would have, so that a shell ends its loop too. A program that is executed anew has no handler.
+/// Ends this process as Ctrl-C would have, so that a shell ends its loop too. Where it is ignored, or if that fails, the exit code says it.
 pub fn die_of_interrupt() -> u8 {
-    // If that fails the exit code says it.
-    let _ = Command::new("/proc/self/exe").args(["daemon", "interrupted"]).exec();
+    if !is_ignored(Signal::SIGINT) {
+        let _ = emulate_default_handler(Signal::SIGINT as i32);
+    }
     INTERRUPTED
 }
 
-/// What is executed then.
-pub fn interrupted() -> ExitCode {
-    // Where it is ignored or blocked the exit code says it.
-    let _ = raise(Signal::SIGINT);
-    ExitCode::from(INTERRUPTED)
+/// Whether a signal was ignored when the client started: none is ignored later.
+fn is_ignored(signal: Signal) -> bool {
+    let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored_mask(&status));
+    ignored & (1 << (signal as i32 - 1)) != 0
 }
 
 async fn arrives(signal: &mut Option<unix::Signal>) {
